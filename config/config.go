@@ -1,0 +1,105 @@
+package config
+
+import (
+	"fmt"
+	"os"
+)
+
+// Config holds every setting of one edge. config.yaml at the top of the
+// repository documents each of them; a test holds the two together.
+type Config struct {
+	Name    string   `yaml:"name"`
+	Data    string   `yaml:"data"`
+	Gateway Gateway  `yaml:"gateway"`
+	Sites   []Site   `yaml:"sites"`
+	Cache   Cache    `yaml:"cache"`
+	Origins []Origin `yaml:"origins"`
+	Names   Names    `yaml:"names"`
+	Admin   Admin    `yaml:"admin"`
+	Log     Log      `yaml:"log"`
+}
+
+// Gateway is the public door.
+type Gateway struct {
+	Listen           string   `yaml:"listen"`
+	Serve            string   `yaml:"serve"`
+	Hosts            []Host   `yaml:"hosts"`
+	TrustedProxies   []string `yaml:"trusted_proxies"`
+	MaxRequests      int      `yaml:"max_requests"`
+	RetrievalTimeout Duration `yaml:"retrieval_timeout"`
+	DrainTimeout     Duration `yaml:"drain_timeout"`
+}
+
+// Host is a name under which content is asked for by CID.
+type Host struct {
+	Host       string `yaml:"host"`
+	Subdomains bool   `yaml:"subdomains"`
+}
+
+// Site is a website that this edge fronts under a name of its own.
+type Site struct {
+	Host    string `yaml:"host"`
+	Content string `yaml:"content"`
+}
+
+// Cache bounds what the edge keeps.
+type Cache struct {
+	Memory Size `yaml:"memory"`
+	Disk   Size `yaml:"disk"`
+}
+
+// Origin is a place to ask for what the edge does not have.
+type Origin struct {
+	Type      string `yaml:"type"`
+	URL       string `yaml:"url"`
+	Path      string `yaml:"path"`
+	Token     Secret `yaml:"token"`
+	TokenFile string `yaml:"token_file"`
+}
+
+// Names says who is asked what a name points to.
+type Names struct {
+	Resolvers   []string `yaml:"resolvers"`
+	IPNSGateway string   `yaml:"ipns_gateway"`
+}
+
+// Admin is the operator's door.
+type Admin struct {
+	Listen    string `yaml:"listen"`
+	Token     Secret `yaml:"token"`
+	TokenFile string `yaml:"token_file"`
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// A secretFile ties a secret to the setting that names its file.
+type secretFile struct {
+	key    string
+	secret *Secret
+	file   *string
+}
+
+// secretFiles lists every secret of the configuration.
+func (c *Config) secretFiles() []secretFile {
+	list := []secretFile{{"admin.token", &c.Admin.Token, &c.Admin.TokenFile}}
+	for i := range c.Origins {
+		o := &c.Origins[i]
+		list = append(list, secretFile{fmt.Sprintf("origins[%d].token", i), &o.Token, &o.TokenFile})
+	}
+	return list
+}
+
+// EdgeName returns the name of this edge: the configured one or the host's.
+func (c *Config) EdgeName() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "edge"
+}
