@@ -1,0 +1,75 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// module is the import path of this repository.
+const module = "github.com/shoal-cdn/shoal/"
+
+// arrows says which packages of this module the files in a folder may import,
+// besides those in the same folder and below it. A room that is not listed here
+// may import block and nothing else.
+var arrows = map[string][]string{
+	".":      {"cli"},
+	"cli":    {"config", "edge", "demo", "admin/client", "ingest"},
+	"edge":   {"*"},
+	"config": {"*"},
+	"block":  {},
+	"demo":   {"admin/client"},
+}
+
+// Imports go one way: main, cli, edge, rooms, block. A room that needs another
+// room's work declares an interface of its own, and edge passes it in.
+func TestImportArrows(t *testing.T) {
+	checked := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "bench" || d.Name() == "e2e" || strings.HasPrefix(d.Name(), ".") && path != "."):
+			return fs.SkipDir // they stand outside and look in
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			target, _ := strconv.Unquote(spec.Path.Value)
+			if target, ok := strings.CutPrefix(target, module); ok {
+				checked++
+				if !allowed(filepath.ToSlash(filepath.Dir(path)), target) {
+					t.Errorf("%s imports %s", path, target)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checked < 10 {
+		t.Errorf("only %d imports were checked: is the module still called %s?", checked, module)
+	}
+}
+
+func allowed(folder, target string) bool {
+	room, _, _ := strings.Cut(folder, "/")
+	if target == room || strings.HasPrefix(target, room+"/") {
+		return true
+	}
+	list, listed := arrows[room]
+	if !listed {
+		return target == "block"
+	}
+	return target == "block" || slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"
+}
