@@ -1,0 +1,164 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// flight is one fetch from the next layer and everyone who waits for it.
+type flight struct {
+	id     cid.Cid // what the next layer is asked for
+	key    string
+	shard  *shard
+	cancel context.CancelFunc
+
+	waiters int // guarded by shard.mu
+
+	// done is closed when what follows has been written.
+	done chan struct{}
+	b    blocks.Block
+	src  block.Source
+	err  error
+}
+
+// PanicError is what everyone who waited for a block gets when the layer below
+// panicked while fetching it. Its message has no stack, since it may reach a
+// visitor.
+type PanicError struct {
+	Cid   cid.Cid
+	Value any    // what was passed to panic
+	Stack []byte // where, for the log
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("fetch block %s: panic: %v", e.Cid, e.Value) }
+
+// Unwrap returns the panic's value if it was an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// board joins the flight for key or starts one. It looks into the cache once
+// more: between the caller's own look and now a flight may have landed.
+func (c *Cache) board(ctx context.Context, sh *shard, key string, id cid.Cid) (blocks.Block, *flight, error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.closed {
+		return nil, nil, fmt.Errorf("fetch block %s: %w", id, ErrClosed)
+	}
+	if b, ok := sh.lru.Get(key); ok {
+		return b, nil, nil
+	}
+	if f := sh.flights[key]; f != nil {
+		f.waiters++
+		c.joined.Add(1)
+		return nil, f, nil
+	}
+	// The flight outlives the request that starts it, so it takes that request's
+	// values along and neither its deadline nor its cancellation.
+	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{id: id, key: key, shard: sh, cancel: cancel, waiters: 1, done: make(chan struct{})}
+	sh.flights[key] = f
+	c.flights.Add(1)
+	go c.fly(fctx, f)
+	return nil, f, nil
+}
+
+// fly fetches the block and lands the flight, whatever the next layer does.
+func (c *Cache) fly(ctx context.Context, f *flight) {
+	defer c.flights.Done()
+	defer f.cancel()
+	stop := context.AfterFunc(c.life, f.cancel)
+	defer stop()
+	defer f.land()
+	// Overwritten unless the next layer ends this goroutine (runtime.Goexit).
+	f.err = fmt.Errorf("fetch block %s: the fetch ended without an answer", f.id)
+	defer func() {
+		if v := recover(); v != nil {
+			f.b, f.err = nil, &PanicError{Cid: f.id, Value: v, Stack: debug.Stack()}
+		}
+	}()
+	f.b, f.src, f.err = c.next.Get(ctx, f.id)
+	if f.err == nil {
+		f.err = f.check()
+	}
+}
+
+// check refuses what would be served under a CID that it does not belong to. The
+// bytes were hashed where they entered; this catches a mix-up between layers.
+func (f *flight) check() error {
+	if f.b == nil {
+		return fmt.Errorf("fetch block %s: got neither a block nor an error", f.id)
+	}
+	if got := f.b.Cid(); keyOf(got) != f.key {
+		f.b = nil
+		return fmt.Errorf("fetch block %s: %w: got block %s", f.id, block.ErrMismatch, got)
+	}
+	return nil
+}
+
+// land keeps the block, unless it was purged or everyone left meanwhile, and
+// wakes everyone who waits.
+func (f *flight) land() {
+	sh := f.shard
+	sh.mu.Lock()
+	if sh.flights[f.key] == f {
+		delete(sh.flights, f.key)
+		if f.err == nil {
+			sh.keep(f.b)
+		}
+	}
+	sh.mu.Unlock()
+	close(f.done)
+}
+
+// wait returns what the flight brings, under the CID that this waiter asked for.
+func (f *flight) wait(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		f.leave()
+		return nil, 0, ended(ctx, id)
+	}
+	switch {
+	case f.err == nil:
+		return as(f.b, id), f.src, nil
+	case id == f.id:
+		return nil, f.src, f.err
+	default:
+		return nil, f.src, fmt.Errorf("fetch block %s, the same content as %s: %w", id, f.id, f.err)
+	}
+}
+
+// leave takes one waiter off. The last one cancels the fetch and takes it off the
+// list, so that whoever comes next does not join a fetch that is being cancelled.
+func (f *flight) leave() {
+	sh := f.shard
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	f.waiters--
+	if f.waiters > 0 {
+		return
+	}
+	if sh.flights[f.key] == f {
+		delete(sh.flights, f.key)
+	}
+	f.cancel()
+}
+
+// ended says that ctx ended while somebody waited for a block. It wraps the cause,
+// and ctx.Err() too when a cause of its own was given.
+func ended(ctx context.Context, id cid.Cid) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return fmt.Errorf("wait for block %s: %w", id, cause)
+	}
+	return fmt.Errorf("wait for block %s: %w (%w)", id, cause, err)
+}
