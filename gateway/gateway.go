@@ -109,16 +109,23 @@ func (g *Gateway) routes() http.Handler {
 	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
 
 	r := chi.NewRouter()
-	r.Use(g.observe, g.believeProxies, g.identify, bgw.NewHeaders(exposedHeaders).ApplyCors().Wrap)
+	r.Use(g.observe, g.believeProxies, g.identify,
+		bgw.NewHeaders(exposedHeaders).WithDeprecatedXIpfsPath().ApplyCors().Wrap)
 	r.Get("/*", hostnames)
 	r.Head("/*", hostnames)
 	r.Options("/*", hostnames)
+	r.Connect("/*", tunnel)
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 		http.Error(w, "method not allowed: this gateway is read-only", http.StatusMethodNotAllowed)
 	})
 	return r
 }
+
+// tunnel accepts CONNECT from clients that have this edge configured as their HTTP
+// proxy. There is no tunnel: the connection stays with this server, and what
+// comes through it is answered here like any other request.
+func tunnel(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 // exposedHeaders are those of ours that scripts of other origins may read.
 var exposedHeaders = map[string][]string{
@@ -129,6 +136,8 @@ var exposedHeaders = map[string][]string{
 func boxoConfig(opts Options) bgw.Config {
 	return bgw.Config{
 		DeserializedResponses: true,
+		// Deprecated by IPIP-0548 in favour of Ipfs-Uri; clients still read it.
+		DeprecatedXIpfsPath: true,
 		// 406 for a format that the block is not stored in, as IPIP-524 asks.
 		AllowCodecConversion: false,
 		// Whether a host is looked up is decided in backend.GetDNSLinkRecord,
