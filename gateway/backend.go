@@ -1,0 +1,250 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/ipfs/boxo/files"
+	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipns"
+	"github.com/ipfs/boxo/namesys"
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
+)
+
+// Names is what names point to now. Its errors wrap [ErrNameNotFound] when a
+// name has no record, and the context's error when time was up. All methods may
+// be called from many goroutines at once.
+type Names interface {
+	// Resolve follows IPNS names and DNSLinks until the path is immutable. It
+	// also returns for how long the answer holds, and when it last changed;
+	// both are zero when not known.
+	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error)
+	// Record returns the signed IPNS record of name, verified.
+	Record(ctx context.Context, name ipns.Name) ([]byte, error)
+	// DNSLink returns what the DNSLink record of a domain points to, without
+	// following it further.
+	DNSLink(ctx context.Context, fqdn string) (path.Path, time.Duration, error)
+}
+
+// backend is what boxo's handlers read through: blocks as boxo interprets them,
+// names as ours are. Panics in decoders of foreign bytes become errors here.
+type backend struct {
+	blocks  bgw.IPFSBackend
+	names   Names
+	serve   ServePolicy
+	ttl     time.Duration // of sites configured as a CID
+	timeout time.Duration
+	log     *slog.Logger
+}
+
+// Only these methods: boxo would find any further ones and open sessions that
+// bypass the block service.
+var _ bgw.IPFSBackend = (*backend)(nil)
+
+func newBackend(service *blockService, names Names, opts Options, log *slog.Logger) (*backend, error) {
+	// Without a name system boxo makes one that asks public resolvers.
+	inner, err := bgw.NewBlocksBackend(service, bgw.WithNameSystem(noNames{}))
+	if err != nil {
+		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
+	}
+	return &backend{
+		blocks: inner, names: names, serve: opts.Serve, ttl: opts.SiteTTL,
+		timeout: opts.RetrievalTimeout, log: log,
+	}, nil
+}
+
+// caught turns a panic into an error.
+func (b *backend) caught(ctx context.Context, err *error) {
+	if p := recover(); p != nil {
+		b.log.Error("panic while reading content", "panic", p, "stack", string(debug.Stack()))
+		f := &failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)}
+		recordOf(ctx).failed(f)
+		*err = f.forBoxo()
+	}
+}
+
+func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.ByteRange) (md bgw.ContentPathMetadata, resp *bgw.GetResponse, err error) {
+	defer b.caught(ctx, &err)
+	md, resp, err = b.blocks.Get(ctx, p, ranges...)
+	return md, resp, explain(ctx, err)
+}
+
+func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {
+	defer b.caught(ctx, &err)
+	md, n, err = b.blocks.GetAll(ctx, p)
+	return md, n, explain(ctx, err)
+}
+
+func (b *backend) GetBlock(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, f files.File, err error) {
+	defer b.caught(ctx, &err)
+	md, f, err = b.blocks.GetBlock(ctx, p)
+	return md, f, explain(ctx, err)
+}
+
+func (b *backend) Head(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, resp *bgw.HeadResponse, err error) {
+	defer b.caught(ctx, &err)
+	md, resp, err = b.blocks.Head(ctx, p)
+	return md, resp, explain(ctx, err)
+}
+
+func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, err error) {
+	defer b.caught(ctx, &err)
+	md, err = b.blocks.ResolvePath(ctx, p)
+	return md, explain(ctx, err)
+}
+
+func (b *backend) GetCAR(ctx context.Context, p path.ImmutablePath, params bgw.CarParams) (md bgw.ContentPathMetadata, car io.ReadCloser, err error) {
+	defer b.caught(ctx, &err)
+	md, car, err = b.blocks.GetCAR(ctx, p, params)
+	return md, car, explain(ctx, err)
+}
+
+// explain puts the failed fetch back where the libraries lost it on the way: a
+// block that could not be had must not look like a path that does not exist.
+func explain(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if f := recordOf(ctx).firstFailure(); f != nil {
+		return f.forBoxo()
+	}
+	return err
+}
+
+// IsCached reports whether the content is held here. Nothing is fetched to find
+// out.
+func (b *backend) IsCached(ctx context.Context, p path.Path) bool {
+	ip, _, _, err := b.ResolveMutable(ctx, p)
+	if err != nil {
+		return false
+	}
+	return b.blocks.IsCached(localOnly(ctx), ip)
+}
+
+// ResolveMutable finds the immutable path of a name. The configured sites come
+// before anything that the DNS says.
+func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+	if !p.Mutable() {
+		ip, err := path.NewImmutablePath(p)
+		return ip, 0, time.Time{}, err
+	}
+	name := p.Segments()[1]
+	rest := strings.TrimPrefix(p.String(), "/"+p.Namespace()+"/"+name)
+	s, isSite := recordOf(ctx).sites.lookup(canonicalName(name))
+	if !isSite {
+		return b.resolve(ctx, name, p)
+	}
+	target, err := path.NewPath(s.target().String() + rest)
+	if err != nil {
+		return path.ImmutablePath{}, 0, time.Time{}, err
+	}
+	if s.immutable() {
+		ip, err := path.NewImmutablePath(target)
+		return ip, b.ttl, s.since, err
+	}
+	ip, ttl, lastMod, err := b.resolve(ctx, s.host, target)
+	if err != nil {
+		return ip, ttl, lastMod, err
+	}
+	if root, ok := rootOf(ip, rest); ok {
+		s.resolved(root, ttl)
+	}
+	return ip, ttl, lastMod, nil
+}
+
+// resolve asks Names, within the time that the request has left.
+func (b *backend) resolve(ctx context.Context, name string, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+	rec := recordOf(ctx)
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	defer cancel()
+	ip, ttl, lastMod, err := b.names.Resolve(bounded, p)
+	if err != nil {
+		f := nameFailure(ctx, name, err)
+		rec.failed(f)
+		return path.ImmutablePath{}, 0, time.Time{}, f.forBoxo()
+	}
+	return ip, ttl, lastMod, nil
+}
+
+// rootOf cuts the visitor's part off a resolved path.
+func rootOf(ip path.ImmutablePath, rest string) (path.ImmutablePath, bool) {
+	cut, ok := strings.CutSuffix(ip.String(), rest)
+	if !ok {
+		return path.ImmutablePath{}, false
+	}
+	p, err := path.NewPath(cut)
+	if err != nil {
+		return path.ImmutablePath{}, false
+	}
+	root, err := path.NewImmutablePath(p)
+	return root, err == nil
+}
+
+// GetIPNSRecord returns the signed record of a key.
+func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) {
+	name, err := ipns.NameFromCid(c)
+	if err != nil {
+		return nil, bgw.NewErrorStatusCode(err, http.StatusBadRequest)
+	}
+	rec := recordOf(ctx)
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	defer cancel()
+	record, err := b.names.Record(bounded, name)
+	if err != nil {
+		f := nameFailure(ctx, name.String(), err)
+		rec.failed(f)
+		return nil, f.forBoxo()
+	}
+	return record, nil
+}
+
+// GetDNSLinkRecord answers boxo's question whether a host is a website. For the
+// sites it is; for other hosts the DNS is asked, with serve: any only.
+func (b *backend) GetDNSLinkRecord(ctx context.Context, host string) (path.Path, error) {
+	rec := recordOf(ctx)
+	host = canonicalName(host)
+	if s, ok := rec.sites.lookup(host); ok {
+		return s.target(), nil
+	}
+	if b.serve != ServeAny || !isFQDN(host) {
+		return nil, ErrNameNotFound
+	}
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	defer cancel()
+	p, _, err := b.names.DNSLink(bounded, host)
+	if err != nil && !isNameNotFound(err) {
+		rec.mu.Lock()
+		rec.nameErr = err
+		rec.mu.Unlock()
+	}
+	return p, err
+}
+
+// noNames stands where boxo wants a name system. Names are resolved above it.
+type noNames struct{}
+
+var errNoNames = errors.New("names are resolved before the block backend")
+
+func (noNames) Resolve(context.Context, path.Path, ...namesys.ResolveOption) (namesys.Result, error) {
+	return namesys.Result{}, errNoNames
+}
+
+func (noNames) ResolveAsync(context.Context, path.Path, ...namesys.ResolveOption) <-chan namesys.AsyncResult {
+	out := make(chan namesys.AsyncResult, 1)
+	out <- namesys.AsyncResult{Err: errNoNames}
+	close(out)
+	return out
+}
+
+func (noNames) Publish(context.Context, crypto.PrivKey, path.Path, ...namesys.PublishOption) error {
+	return errNoNames
+}

@@ -1,0 +1,59 @@
+// Package gateway is the public door of an edge: everything that a visitor of a
+// website, a browser on a subdomain gateway or a trustless client asks over HTTP
+// comes in here.
+//
+// # A request's way in
+//
+//  1. observe makes the request's record (which blocks it read and from where),
+//     wraps the response writer, and at the end writes one line to the access log
+//     and counts the request. It also catches panics.
+//  2. believeProxies removes X-Forwarded-* and Forwarded, unless the peer is one
+//     of the trusted proxies; then it applies them and forgets them.
+//  3. identify finds out what the Host header names: a site, a gateway host (or a
+//     subdomain of one), an IP address, or a stranger. Names nothing is served
+//     for end here, except with serve: any.
+//  4. boxo's hostname handler turns the host into a content path: a site's
+//     /about.html becomes /ipns/www.example.org/about.html, and
+//     CID.ipfs.localhost/x becomes /ipfs/CID/x. Sites go through the machinery
+//     of DNSLink websites, so that origin isolation, _redirects and the headers
+//     are right; where their content is, [Options.Sites] says, not the DNS.
+//  5. guard checks the content path against the serve policy. This is the only
+//     check, every door leads through it, and it happens before any block of
+//     the requested content is fetched or any name is looked up.
+//  6. boxo's gateway handler answers: files, directories, ranges, conditional
+//     requests, and the trustless formats. It reads through two adapters of ours:
+//     backend (names and sites) and blockService (blocks).
+//
+// # Blocks
+//
+// Every block comes from [Blocks], one bounded fetch at a time (or several, for
+// the blocks ahead in a file), and its source is noted in the request's record.
+// The farthest source so far goes into the Cache-Status header (RFC 9211). A
+// header leaves with the first byte, so it covers the blocks that were needed
+// until then; the metrics and the access log cover the whole response:
+//
+//	Cache-Status: shoal; hit                               memory had everything
+//	Cache-Status: shoal; fwd=uri-miss; detail=origin       or disk, or sibling
+//	Cache-Status: shoal; detail=none                       no block was needed (redirects, refusals)
+//
+// Server-Timing says how long it took until then: total, and of that, origin.
+//
+// # What strangers may ask for
+//
+// [ServePolicy] decides it. With "sites", a CID is served when it is pinned here,
+// when it is the root of a site, or when it lies inside a site's tree. To know
+// the last, the site's index blocks are walked, once for each root, and the CIDs
+// kept as 8-byte hashes (see trees.go). A request for an unknown CID costs
+// a lookup in that set, never a fetch.
+//
+// # Failure
+//
+// Errors become HTTP in errors.go, and nowhere else. Whatever boxo makes of a
+// failed fetch, the response writer replaces by what errors.go says, so a visitor
+// sees one plain sentence and never an internal address; the cause goes into the
+// access log. A failure after the first byte cuts the response short: the
+// connection is closed before Content-Length is reached, or the CAR stream ends
+// in an error mark, so nobody takes it for complete.
+//
+// All exported methods may be called at any time from any goroutine.
+package gateway

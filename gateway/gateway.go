@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-chi/chi/v5"
+	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
+)
+
+// Deps are the other rooms, as far as the gateway needs them.
+type Deps struct {
+	Blocks Blocks
+	Names  Names
+	Pins   Pins // nil when nothing can be pinned
+	Log    *slog.Logger
+	// Registry takes the metrics; nil leaves them unregistered.
+	Registry prometheus.Registerer
+}
+
+// Gateway is the public door. It is an http.Handler; [Gateway.Serve] puts it
+// behind a server with the right time limits.
+type Gateway struct {
+	opts    Options
+	log     *slog.Logger
+	pins    Pins
+	hosts   map[string]Host
+	proxies []netip.Prefix
+	metrics *metrics
+	misses  *missLimiter
+	backend *backend
+	trees   *treeIndex
+	handler http.Handler
+
+	sites   atomic.Pointer[siteTable]
+	lookups singleflight.Group
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	servers map[*http.Server]struct{}
+	down    bool
+}
+
+// New makes the public door. It starts nothing: no goroutine runs until the first
+// request.
+func New(opts Options, deps Deps) (*Gateway, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Blocks == nil || deps.Names == nil || deps.Log == nil {
+		return nil, errors.New("make the gateway: Deps.Blocks, Deps.Names and Deps.Log are needed")
+	}
+	if deps.Pins == nil {
+		deps.Pins = noPins{}
+	}
+	m, err := newMetrics(deps.Registry)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := parseProxies(opts.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		opts: opts, log: deps.Log, pins: deps.Pins, proxies: proxies, metrics: m,
+		hosts:   make(map[string]Host, len(opts.Hosts)),
+		misses:  newMissLimiter(opts.MaxRequests),
+		servers: map[*http.Server]struct{}{},
+	}
+	for _, h := range opts.Hosts {
+		g.hosts[strings.ToLower(h.Host)] = h
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	service := &blockService{
+		blocks: deps.Blocks, misses: g.misses, metrics: m,
+		timeout: opts.RetrievalTimeout, parallel: opts.FetchParallel,
+	}
+	if g.backend, err = newBackend(service, deps.Names, opts, deps.Log); err != nil {
+		g.cancel()
+		return nil, err
+	}
+	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
+	g.sites.Store(&siteTable{})
+	if err := g.SetSites(opts.Sites); err != nil {
+		g.cancel()
+		return nil, err
+	}
+	g.handler = g.routes()
+	return g, nil
+}
+
+// routes stacks the steps that doc.go describes.
+func (g *Gateway) routes() http.Handler {
+	config := boxoConfig(g.opts)
+	content := g.guard(bgw.NewHandler(config, g.backend))
+	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
+
+	r := chi.NewRouter()
+	r.Use(g.observe, g.believeProxies, g.identify,
+		bgw.NewHeaders(exposedHeaders).WithDeprecatedXIpfsPath().ApplyCors().Wrap)
+	r.Get("/*", hostnames)
+	r.Head("/*", hostnames)
+	r.Options("/*", hostnames)
+	r.Connect("/*", tunnel)
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		http.Error(w, "method not allowed: this gateway is read-only", http.StatusMethodNotAllowed)
+	})
+	return r
+}
+
+// tunnel accepts CONNECT from clients that have this edge configured as their HTTP
+// proxy. There is no tunnel: the connection stays with this server, and what
+// comes through it is answered here like any other request.
+func tunnel(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
+
+// exposedHeaders are those of ours that scripts of other origins may read.
+var exposedHeaders = map[string][]string{
+	"Access-Control-Expose-Headers": {"Cache-Status", "Server-Timing"},
+}
+
+// boxoConfig sets every limit of boxo's handler, each on purpose.
+func boxoConfig(opts Options) bgw.Config {
+	return bgw.Config{
+		DeserializedResponses: true,
+		// Deprecated by IPIP-0548 in favour of Ipfs-Uri; clients still read it.
+		DeprecatedXIpfsPath: true,
+		// 406 for a format that the block is not stored in, as IPIP-524 asks.
+		AllowCodecConversion: false,
+		// Whether a host is looked up is decided in backend.GetDNSLinkRecord,
+		// where the sites are known.
+		NoDNSLink:      false,
+		PublicGateways: publicGateways(opts.Hosts),
+		// Errors are one plain sentence. boxo's pages carry its project's menu
+		// and links, which have no place on somebody's website.
+		DisableHTMLErrors: true,
+		// 0 turns boxo's own timeout off: it runs each request in a further
+		// goroutine that goes on after the answer. blockService bounds the wait
+		// for content instead, and the response writer the client's stalling.
+		RetrievalTimeout: 0,
+		// The bound from beginning to end; observe sets the same one earlier.
+		MaxRequestDuration: opts.RequestTimeout,
+		// 0 turns off boxo's limit, which would refuse hits too. missLimiter
+		// counts the requests that wait for content from elsewhere.
+		MaxConcurrentRequests: 0,
+		// A range starts without reading what lies before it, so there is no
+		// file too large for one.
+		MaxRangeRequestFileSize: 0,
+		// One bound for every format: an edge pays for bytes, not for formats.
+		MaxDeserializedResponseSize: 0,
+		MaxUnixFSDAGResponseSize:    opts.MaxResponseSize,
+		// No link to a third party's diagnosis on error pages.
+		DiagnosticServiceURL: "",
+		// boxo's metrics stay private: what an operator needs, metrics has, under
+		// names that will outlive boxo.
+		MetricsRegistry: prometheus.NewRegistry(),
+	}
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+
+// SetSites replaces the sites. Requests in flight finish with those they began
+// with. On error nothing changes.
+func (g *Gateway) SetSites(sites []Site) error {
+	t, err := parseSites(sites)
+	if err != nil {
+		return err
+	}
+	t.carryOver(g.sites.Load())
+	g.sites.Store(t)
+	return nil
+}
+
+// rootCID finds the CID at the end of a site's content path.
+func (g *Gateway) rootCID(ctx context.Context, p path.ImmutablePath) (cid.Cid, error) {
+	if len(p.Segments()) == 2 {
+		return p.RootCid(), nil
+	}
+	md, err := g.backend.ResolvePath(ctx, p)
+	if err != nil {
+		return cid.Undef, err
+	}
+	if len(md.LastSegmentRemainder) > 0 {
+		return cid.Undef, fmt.Errorf("%s does not end at a block", p)
+	}
+	return md.LastSegment.RootCid(), nil
+}
+
+// Close ends what runs in the background, cuts off the requests in flight, and
+// waits for the former. For a graceful end, call [Gateway.Shutdown] before.
+func (g *Gateway) Close() error {
+	g.cancel()
+	g.mu.Lock()
+	g.down = true
+	var errs []error
+	for s := range g.servers {
+		errs = append(errs, s.Close())
+	}
+	g.mu.Unlock()
+	g.trees.close()
+	return errors.Join(errs...)
+}
+
+type noPins struct{}
+
+func (noPins) Pinned(cid.Cid) bool { return false }

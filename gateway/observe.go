@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// metrics are the gateway's Prometheus metrics. No label takes a value that a
+// visitor chooses.
+type metrics struct {
+	requests   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	firstByte  *prometheus.HistogramVec
+	inFlight   prometheus.Gauge
+	blocks     [len(block.Sources)]prometheus.Counter
+	blockBytes [len(block.Sources)]prometheus.Counter
+}
+
+// From a hit in memory to the retrieval timeout.
+var secondsBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_http_requests_total",
+			Help: "Requests answered, by site, method, status code and the farthest place their content came from.",
+		}, []string{"site", "method", "code", "cache"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "shoal_http_request_seconds", Help: "Time until the last byte was written.", Buckets: secondsBuckets,
+		}, []string{"cache"}),
+		firstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "shoal_http_first_byte_seconds", Help: "Time until the first byte was written.", Buckets: secondsBuckets,
+		}, []string{"cache"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shoal_http_requests_in_flight", Help: "Requests being answered now.",
+		}),
+	}
+	count := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shoal_blocks_total", Help: "Blocks read for HTTP requests, by where they were found.",
+	}, []string{"source"})
+	size := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shoal_block_bytes_total", Help: "Bytes of blocks read for HTTP requests, by where they were found.",
+	}, []string{"source"})
+	for i, s := range block.Sources {
+		m.blocks[i], m.blockBytes[i] = count.WithLabelValues(s.String()), size.WithLabelValues(s.String())
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.firstByte, m.inFlight, count, size} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) block(src block.Source, size int) {
+	if int(src) < len(m.blocks) {
+		m.blocks[src].Inc()
+		m.blockBytes[src].Add(float64(size))
+	}
+}
+
+// observe is the outermost handler. It makes the request's record and accounts
+// for the request when it is over, however it ended.
+func (g *Gateway) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &requestRecord{start: time.Now(), sites: g.sites.Load(), label: labelOther}
+		host, uri := r.Host, r.RequestURI
+		ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
+		r = r.WithContext(ctx)
+		rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
+		g.metrics.inFlight.Inc()
+		defer func() {
+			cancel()
+			g.misses.leave(rec)
+			g.metrics.inFlight.Dec()
+			thrown := g.recovered(recover(), rw, rec)
+			if rw.status == 0 && thrown == nil {
+				rw.WriteHeader(http.StatusOK)
+			}
+			g.account(r, rw, rec, host, uri)
+			if thrown != nil {
+				panic(thrown)
+			}
+		}()
+		g.boundBody(rw, r)
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// boundBody keeps a client from holding the connection with a body that never
+// arrives: the server would wait for it after the answer.
+func (g *Gateway) boundBody(w *responseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = w.control.SetReadDeadline(time.Now().Add(g.opts.ReadHeaderTimeout))
+	}
+}
+
+// recovered answers a panic with a plain 500. When the answer has begun already,
+// it returns what to panic with, so that the server cuts the connection.
+func (g *Gateway) recovered(p any, w *responseWriter, rec *requestRecord) any {
+	if p == nil {
+		return nil
+	}
+	if p == http.ErrAbortHandler {
+		return p
+	}
+	g.log.Error("panic while answering a request", "panic", p, "stack", string(debug.Stack()))
+	rec.failed(&failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)})
+	if w.status != 0 {
+		return http.ErrAbortHandler
+	}
+	http.Error(w, "internal error", http.StatusInternalServerError)
+	return nil
+}
+
+// account counts the request and writes its line into the access log.
+func (g *Gateway) account(r *http.Request, w *responseWriter, rec *requestRecord, host, uri string) {
+	took, cache := time.Since(rec.start), rec.cacheLabel()
+	g.metrics.requests.WithLabelValues(rec.label, methodLabel(r.Method), strconv.Itoa(w.status), cache).Inc()
+	g.metrics.seconds.WithLabelValues(cache).Observe(took.Seconds())
+	g.metrics.firstByte.WithLabelValues(cache).Observe(w.firstByte.Seconds())
+	if !g.log.Enabled(r.Context(), slog.LevelInfo) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("client", rec.client.String()), slog.String("site", rec.label), slog.String("method", abbreviate(r.Method)),
+		slog.String("host", abbreviate(host)), slog.String("uri", truncate(uri, 2048)), slog.String("proto", r.Proto),
+		slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("took", took),
+		slog.Duration("first_byte", w.firstByte), slog.String("cache", cache),
+		slog.String("agent", truncate(r.UserAgent(), 256)),
+	}
+	counts, _ := rec.counts()
+	for i, n := range counts {
+		if n.blocks > 0 {
+			name := block.Source(i).String()
+			attrs = append(attrs, slog.Uint64(name+"_blocks", n.blocks), slog.Uint64(name+"_bytes", n.bytes))
+		}
+	}
+	if f := rec.firstFailure(); f != nil && f.cause != nil {
+		attrs = append(attrs, slog.String("err", f.cause.Error()))
+	} else if w.err != nil {
+		attrs = append(attrs, slog.String("err", "write to the client: "+w.err.Error()))
+	}
+	g.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+}
+
+// methodLabel keeps invented methods out of the metrics.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
+func truncate(s string, most int) string {
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

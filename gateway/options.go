@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/ipfs/boxo/path"
+	"github.com/miekg/dns"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// ServePolicy says which content a stranger may ask for by CID.
+type ServePolicy string
+
+// The policies, from the narrowest to the widest.
+const (
+	// ServePinned serves by CID only what is pinned here. Sites are served under
+	// their host names.
+	ServePinned ServePolicy = "pinned"
+	// ServeSites serves by CID, in addition, the trees of the sites.
+	ServeSites ServePolicy = "sites"
+	// ServeAny is an open gateway: every CID, every IPNS name, and every other
+	// Host as a DNSLink name.
+	ServeAny ServePolicy = "any"
+)
+
+// ContentDNSLink is the value of [Site.Content] for a site whose content the DNS
+// names: the TXT record of _dnslink.<host>.
+const ContentDNSLink = "dnslink"
+
+// Host is a name under which this edge is a gateway: it serves /ipfs/... and
+// /ipns/... paths there.
+type Host struct {
+	// Host is a DNS name in lower case, without a port.
+	Host string `yaml:"host"`
+	// Subdomains gives each CID an origin of its own, <cid>.ipfs.<host>, and
+	// redirects paths there. See https://specs.ipfs.tech/http-gateways/subdomain-gateway/.
+	Subdomains bool `yaml:"subdomains"`
+}
+
+// Site is a website that this edge fronts.
+type Site struct {
+	// Host is the site's DNS name, in any case, without a port.
+	Host string `yaml:"host"`
+	// Content is /ipfs/CID[/path], /ipns/NAME[/path], or "dnslink".
+	Content string `yaml:"content"`
+}
+
+// Options are the settings of the public door. Start from [DefaultOptions].
+type Options struct {
+	Serve ServePolicy `yaml:"serve"`
+	Hosts []Host      `yaml:"hosts"`
+	Sites []Site      `yaml:"-"`
+	// TrustedProxies are the networks (CIDR) or addresses whose X-Forwarded-*
+	// and Forwarded headers are believed. Everyone else's are removed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+
+	// MaxRequests bounds the requests that wait for content this edge does not
+	// hold. A request takes a place before its first such block and keeps it
+	// until it ends; one that finds no place gets 503 with Retry-After. Requests
+	// for content that is held here need no place and are never refused.
+	MaxRequests int `yaml:"max_requests"`
+	// RetrievalTimeout bounds the wait for content: until the first byte, and
+	// then for each block. Exceeding it gives 504, or cuts the response short.
+	RetrievalTimeout time.Duration `yaml:"retrieval_timeout"`
+	// RequestTimeout bounds a request from beginning to end.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
+	// WriteTimeout bounds how long a client may take no bytes before its
+	// connection is closed. It is not a bound on the whole response: a slow
+	// client that keeps reading is served.
+	WriteTimeout time.Duration `yaml:"write_timeout"`
+	// ReadHeaderTimeout bounds how long a client may take to send its request.
+	ReadHeaderTimeout time.Duration `yaml:"read_header_timeout"`
+	// IdleTimeout is how long a connection is kept open between requests.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// DrainTimeout is how long Serve waits for requests in flight once its
+	// context ends. What is still running then is cut off.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	// MaxHeaderBytes bounds a request's header, in bytes.
+	MaxHeaderBytes int `yaml:"max_header_bytes"`
+	// MaxResponseSize refuses files and folders whose DAG is larger, in bytes,
+	// with 410, in every format. 0 means no bound.
+	MaxResponseSize int64 `yaml:"max_response_size"`
+	// FetchParallel is how many blocks one request may fetch at once.
+	FetchParallel int `yaml:"fetch_parallel"`
+	// SiteTTL is how long browsers may keep a page of a site whose content is
+	// configured as a CID before they ask whether it changed.
+	SiteTTL time.Duration `yaml:"site_ttl"`
+}
+
+// DefaultOptions returns the settings of an edge that serves localhost and no
+// sites yet.
+func DefaultOptions() Options {
+	return Options{
+		Serve:             ServeSites,
+		Hosts:             []Host{{Host: "localhost", Subdomains: true}},
+		MaxRequests:       4096,
+		RetrievalTimeout:  30 * time.Second,
+		RequestTimeout:    time.Hour,
+		WriteTimeout:      30 * time.Second,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		DrainTimeout:      30 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		FetchParallel:     8,
+		SiteTTL:           time.Minute,
+	}
+}
+
+// Validate reports the first setting that makes no sense, naming the key, the
+// value and what was expected.
+func (o Options) Validate() error {
+	switch o.Serve {
+	case ServePinned, ServeSites, ServeAny:
+	default:
+		return fmt.Errorf("gateway.serve: %q: want sites, pinned or any", o.Serve)
+	}
+	if err := validateHosts(o.Hosts); err != nil {
+		return err
+	}
+	if _, err := parseSites(o.Sites); err != nil {
+		return err
+	}
+	if _, err := parseProxies(o.TrustedProxies); err != nil {
+		return err
+	}
+	if o.MaxResponseSize < 0 {
+		return fmt.Errorf("gateway.max_response_size: %d: want 0 (no bound) or more bytes", o.MaxResponseSize)
+	}
+	for _, n := range []struct {
+		key  string
+		v    int
+		unit string
+	}{
+		{"max_requests", o.MaxRequests, "requests"},
+		{"max_header_bytes", o.MaxHeaderBytes, "bytes"},
+		{"fetch_parallel", o.FetchParallel, "blocks"},
+	} {
+		if n.v <= 0 {
+			return fmt.Errorf("gateway.%s: %d: want a positive number of %s", n.key, n.v, n.unit)
+		}
+	}
+	return o.validateDurations()
+}
+
+func (o Options) validateDurations() error {
+	for _, d := range []struct {
+		key string
+		v   time.Duration
+	}{
+		{"retrieval_timeout", o.RetrievalTimeout},
+		{"request_timeout", o.RequestTimeout},
+		{"write_timeout", o.WriteTimeout},
+		{"read_header_timeout", o.ReadHeaderTimeout},
+		{"idle_timeout", o.IdleTimeout},
+		{"drain_timeout", o.DrainTimeout},
+		{"site_ttl", o.SiteTTL},
+	} {
+		if d.v <= 0 {
+			return fmt.Errorf("gateway.%s: %s: want a positive duration such as 30s", d.key, d.v)
+		}
+	}
+	return nil
+}
+
+func validateHosts(hosts []Host) error {
+	seen := make(map[string]bool, len(hosts))
+	for i, h := range hosts {
+		key := fmt.Sprintf("gateway.hosts[%d].host", i)
+		if err := checkHostname(h.Host); err != nil {
+			return fmt.Errorf("%s: %q: %w", key, h.Host, err)
+		}
+		name := strings.ToLower(h.Host)
+		if seen[name] {
+			return fmt.Errorf("%s: %q: listed twice", key, h.Host)
+		}
+		seen[name] = true
+		if _, err := netip.ParseAddr(name); err == nil && h.Subdomains {
+			return fmt.Errorf("%s: %q: an IP address has no subdomains; want a DNS name, or subdomains: false", key, h.Host)
+		}
+	}
+	return nil
+}
+
+// checkHostname accepts what a Host header can name, without a port.
+func checkHostname(host string) error {
+	const want = "want a DNS name such as www.example.org, without scheme, port or path"
+	if host == "" || strings.ContainsAny(host, "/:*@ \t\\") || strings.HasPrefix(host, ".") {
+		return fmt.Errorf(want)
+	}
+	if _, ok := dns.IsDomainName(host); !ok {
+		return fmt.Errorf(want)
+	}
+	return nil
+}
+
+// parseProxies reads networks and single addresses.
+func parseProxies(list []string) ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, 0, len(list))
+	for i, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(s)
+			if addrErr != nil {
+				return nil, fmt.Errorf("gateway.trusted_proxies[%d]: %q: want a CIDR such as 10.0.0.0/8, or an IP address", i, s)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
+}
+
+// parseContent reads a site's content path; nil means "dnslink".
+func parseContent(content string) (path.Path, error) {
+	const want = "want /ipfs/CID[/path], /ipns/NAME[/path] or dnslink"
+	if content == ContentDNSLink {
+		return nil, nil
+	}
+	p, err := path.NewPath(strings.TrimSuffix(content, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", want, err)
+	}
+	switch p.Namespace() {
+	case path.IPFSNamespace:
+		ip, err := path.NewImmutablePath(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", want, err)
+		}
+		if err := block.CheckCID(ip.RootCid()); err != nil {
+			return nil, err
+		}
+	case path.IPNSNamespace:
+	default:
+		return nil, fmt.Errorf(want)
+	}
+	return p, nil
+}

@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// Blocks that path resolution reads again and again are remembered for the
+// length of a request: boxo resolves each prefix of a path from the root, and an
+// edge whose cache is full must not fetch the root once per path segment.
+const (
+	rememberBlocks = 64
+	rememberSize   = 256 << 10 // bytes; larger blocks are file content
+)
+
+// requestRecord is what is known about one request. It travels in the request's
+// context, down to blockService, and is what the headers, the metrics and the
+// access log are made from.
+type requestRecord struct {
+	start  time.Time
+	sites  *siteTable
+	client netip.Addr // who asks, past the trusted proxies
+	label  string     // the metrics' site label
+	walk   bool       // a walk of a site's tree, not a visitor
+
+	answering atomic.Bool // the first byte is on its way
+
+	mu        sync.Mutex
+	blocks    [len(block.Sources)]sourceCount
+	originEnd time.Time     // until when origin waiting is counted
+	origin    time.Duration // time spent waiting for the origin
+	failure   *failure
+	nameErr   error // why a DNSLink lookup failed, for a host that is no site
+	remember  map[cid.Cid]blocks.Block
+	admitted  bool // holds a place among the misses
+	ended     bool
+}
+
+type sourceCount struct{ blocks, bytes uint64 }
+
+type recordKey struct{}
+
+func withRecord(ctx context.Context, r *requestRecord) context.Context {
+	return context.WithValue(ctx, recordKey{}, r)
+}
+
+// recordOf returns the request's record. Code that runs outside a request gets
+// one that nobody reads.
+func recordOf(ctx context.Context) *requestRecord {
+	if r, ok := ctx.Value(recordKey{}).(*requestRecord); ok {
+		return r
+	}
+	return &requestRecord{start: time.Now(), sites: &siteTable{}}
+}
+
+// fetched notes a block and where it came from.
+func (r *requestRecord) fetched(b blocks.Block, src block.Source, begin, end time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if int(src) < len(r.blocks) {
+		r.blocks[src].blocks++
+		r.blocks[src].bytes += uint64(len(b.RawData()))
+	}
+	if src == block.Origin {
+		// Fetches overlap; time that two of them wait is counted once.
+		if begin.Before(r.originEnd) {
+			begin = r.originEnd
+		}
+		if end.After(begin) {
+			r.origin += end.Sub(begin)
+			r.originEnd = end
+		}
+	}
+	if b.Cid().Prefix().Codec == cid.Raw || len(b.RawData()) > rememberSize {
+		return
+	}
+	if r.remember == nil {
+		r.remember = make(map[cid.Cid]blocks.Block)
+	}
+	if len(r.remember) < rememberBlocks {
+		r.remember[b.Cid()] = b
+	}
+}
+
+// remembered returns a block that this request has read before.
+func (r *requestRecord) remembered(c cid.Cid) (blocks.Block, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, ok := r.remember[c]
+	return b, ok
+}
+
+// failed keeps the first failure: later ones follow from it.
+func (r *requestRecord) failed(f *failure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = f
+	}
+}
+
+func (r *requestRecord) firstFailure() *failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// farthest returns the farthest source that was needed so far; none is true when
+// no block was needed.
+func (r *requestRecord) farthest() (src block.Source, none bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	none = true
+	for s, n := range r.blocks {
+		if n.blocks > 0 {
+			src, none = block.Source(s), false
+		}
+	}
+	return src, none
+}
+
+// cacheLabel is the metrics' cache label.
+func (r *requestRecord) cacheLabel() string {
+	src, none := r.farthest()
+	switch {
+	case none:
+		return "none"
+	case src == block.Memory:
+		return "hit"
+	}
+	return src.String()
+}
+
+// cacheStatus is the Cache-Status header (RFC 9211).
+func (r *requestRecord) cacheStatus() string {
+	switch label := r.cacheLabel(); label {
+	case "none":
+		return "shoal; detail=none"
+	case "hit":
+		return "shoal; hit"
+	default:
+		return "shoal; fwd=uri-miss; detail=" + label
+	}
+}
+
+// counts returns a copy of what was read, and how long the origin was waited for.
+func (r *requestRecord) counts() ([len(block.Sources)]sourceCount, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.blocks, r.origin
+}
+
+// deadline is when waiting for the next block must end: until the first byte
+// everything together has limit, afterwards each block has.
+func (r *requestRecord) deadline(limit time.Duration) time.Time {
+	if r.walk || r.answering.Load() {
+		return time.Now().Add(limit)
+	}
+	return r.start.Add(limit)
+}

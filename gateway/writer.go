@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// responseWriter stands between every handler and the connection. It adds the
+// headers that tell where content came from, replaces what boxo says about a
+// failed fetch, bounds how long a client may stall, and counts.
+type responseWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	rec     *requestRecord
+	stall   time.Duration
+	http2   bool
+
+	status    int
+	bytes     int64
+	firstByte time.Duration
+	discard   bool  // the handler's body is replaced
+	err       error // of the connection
+}
+
+// readFromStep is how much is handed to the connection under one write deadline
+// when the kernel copies. At 1 MiB in 30 s, a client slower than 35 kB/s that
+// reads a large file would be cut off only if its buffers took nothing at all.
+const readFromStep = 256 << 10
+
+func newResponseWriter(w http.ResponseWriter, r *http.Request, rec *requestRecord, stall time.Duration) *responseWriter {
+	return &responseWriter{
+		ResponseWriter: w, control: http.NewResponseController(w),
+		rec: rec, stall: stall, http2: r.ProtoMajor >= 2,
+	}
+}
+
+// Unwrap serves http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *responseWriter) WriteHeader(code int) {
+	if w.status != 0 {
+		return
+	}
+	if code >= 100 && code < 200 {
+		w.ResponseWriter.WriteHeader(code)
+		return
+	}
+	w.rec.answering.Store(true)
+	f := w.rec.firstFailure()
+	replace := f != nil && (code == http.StatusNotFound || code >= http.StatusInternalServerError) && !w.discard
+	if replace {
+		code = f.status
+	}
+	w.status = code
+	w.firstByte = time.Since(w.rec.start)
+	h := w.Header()
+	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || replace {
+		forgetContent(h)
+	}
+	h.Set("Cache-Status", w.rec.cacheStatus())
+	h.Set("Server-Timing", w.serverTiming())
+	w.extendDeadline()
+	if replace {
+		w.replace(f)
+		return
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// replace answers with f in place of what the handler is about to say.
+func (w *responseWriter) replace(f *failure) {
+	w.discard = true
+	n := &countingWriter{ResponseWriter: w.ResponseWriter}
+	f.write(n)
+	w.bytes += n.bytes
+}
+
+// forgetContent takes away what boxo says about content before it knows that it
+// cannot be had. An error must not be cached as the immutable file.
+func forgetContent(h http.Header) {
+	for _, name := range []string{
+		"Etag", "Last-Modified", "Content-Length", "Content-Disposition", "Content-Range",
+		"Content-Encoding", "Accept-Ranges", "Expires", "Content-Location",
+	} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+}
+
+// serverTiming is what had passed when the first byte left, in milliseconds.
+func (w *responseWriter) serverTiming() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "total;dur=%.3f", milliseconds(w.firstByte))
+	counts, origin := w.rec.counts()
+	if counts[block.Origin].blocks > 0 {
+		fmt.Fprintf(&b, ", origin;dur=%.3f", milliseconds(origin))
+	}
+	return b.String()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.discard {
+		return len(p), nil
+	}
+	w.extendDeadline()
+	n, err := w.ResponseWriter.Write(p)
+	w.wrote(int64(n), err)
+	return n, err
+}
+
+// ReadFrom lets the connection read from the source itself, a step at a time.
+func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	rf, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok || w.discard {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	var total int64
+	for {
+		w.extendDeadline()
+		n, err := rf.ReadFrom(io.LimitReader(src, readFromStep))
+		total += n
+		w.wrote(n, err)
+		if err != nil || n < readFromStep {
+			return total, err
+		}
+	}
+}
+
+func (w *responseWriter) wrote(n int64, err error) {
+	w.bytes += n
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	if w.http2 {
+		// A stream's deadline resets it even while nothing is being written.
+		_ = w.control.SetWriteDeadline(time.Time{})
+	}
+}
+
+// Flush sends what is buffered.
+func (w *responseWriter) Flush() {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.extendDeadline()
+	err := w.control.Flush()
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil
+	}
+	w.wrote(0, err)
+}
+
+// extendDeadline gives the client the stall time anew. A connection without
+// deadlines (in a test, say) does not stall.
+func (w *responseWriter) extendDeadline() {
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.stall))
+}
+
+// countingWriter counts the bytes of an answer of our own.
+type countingWriter struct {
+	http.ResponseWriter
+	bytes int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
