@@ -18,6 +18,8 @@ import (
 const (
 	// maxHeader bounds the header of an archive: some 25 000 roots.
 	maxHeader = 1 << 20
+	// usualCID is enough for any CID that anybody asks for.
+	usualCID = 256
 	// maxCID is the longest CID that a section may have. Longer ones can only be
 	// identity CIDs, which nobody asks an origin for.
 	maxCID = 4 << 10
@@ -90,7 +92,8 @@ func checkHeaderLength(r io.ReaderAt, end, at int64) error {
 	case length == 0 || length > maxHeader:
 		return fmt.Errorf("offset %d: %w: header of %d bytes: not a CAR file?", at, errMalformed, length)
 	case int64(length) > end-at-int64(used):
-		return fmt.Errorf("offset %d: %w: cut short within the header", at, errMalformed)
+		return fmt.Errorf("offset %d: %w: a header of %d bytes, %d are left: cut short within the header, or not a CAR file?",
+			at, errMalformed, length, end-at-int64(used))
 	}
 	return nil
 }
@@ -143,20 +146,33 @@ func (s *scanner) parse() (section, error) {
 	case length > math.MaxInt64 || int64(length) > left:
 		return section{}, fmt.Errorf("%w: cut short: a section of %d bytes, %d are left", errMalformed, length, left)
 	}
-	window := int(min(length, maxCID))
-	head, err = s.peek(n + window)
+	used, c, err := s.cid(n, length, usualCID)
+	if err != nil {
+		used, c, err = s.cid(n, length, maxCID)
+	}
 	if err != nil {
 		return section{}, err
-	}
-	used, c, err := cid.CidFromBytes(head[n : n+window])
-	if err != nil {
-		return section{}, fmt.Errorf("%w: CID of a section of %d bytes: %w", errMalformed, length, err)
 	}
 	payload := length - uint64(used)
 	if payload > block.MaxSize {
 		return section{}, fmt.Errorf("block %.100s: %w: %d bytes, the limit is %d", c, block.ErrTooLarge, payload, block.MaxSize)
 	}
 	return section{cid: c, offset: s.pos + int64(n+used), length: int(payload)}, nil
+}
+
+// cid reads the CID that begins skip bytes behind pos, out of at most limit bytes
+// of a section of length bytes.
+func (s *scanner) cid(skip int, length uint64, limit int) (int, cid.Cid, error) {
+	window := int(min(length, uint64(limit)))
+	head, err := s.peek(skip + window)
+	if err != nil {
+		return 0, cid.Undef, err
+	}
+	used, c, err := cid.CidFromBytes(head[skip:])
+	if err != nil {
+		return 0, cid.Undef, fmt.Errorf("%w: CID of a section of %d bytes: %w", errMalformed, length, err)
+	}
+	return used, c, nil
 }
 
 // peek returns n bytes at pos, or fewer at the end of the archive.

@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -44,9 +43,3 @@ var (
 	errNoHeader = errors.New("no response header in time")
 	errStalled  = errors.New("the response stalled")
 )
-
-// isTimeout recognises the ends that the origin's slowness caused.
-func isTimeout(err error) bool {
-	return errors.Is(err, errTotal) || errors.Is(err, errNoHeader) || errors.Is(err, errStalled) ||
-		errors.Is(err, context.DeadlineExceeded)
-}
