@@ -1,0 +1,85 @@
+package origin
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// userAgent is how Shoal introduces itself. It has no version: an origin has no
+// use for one that a stranger would not have as well.
+const userAgent = "shoal"
+
+// maxRedirects is enough for http to https, a path to a subdomain gateway, and
+// one storage behind it.
+const maxRedirects = 4
+
+// credentials are the headers that only the origin itself may see.
+func credentials(s Spec, user *url.Userinfo) http.Header {
+	h := make(http.Header, len(s.Headers)+1)
+	for name, value := range s.Headers {
+		h.Set(name, value)
+	}
+	if s.Token != "" {
+		h.Set("Authorization", "Bearer "+s.Token)
+	}
+	if user != nil {
+		password, _ := user.Password()
+		basic := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+		h.Set("Authorization", "Basic "+basic)
+	}
+	return h
+}
+
+func newClient(base *url.URL, secrets http.Header, o Options) *http.Client {
+	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:         dialer.DialContext,
+			TLSHandshakeTimeout: o.DialTimeout,
+			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2:   true,
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+			// Every turn may come back to an open connection.
+			MaxIdleConns:        o.Concurrency,
+			MaxIdleConnsPerHost: o.Concurrency,
+			IdleConnTimeout:     90 * time.Second,
+			ReadBufferSize:      64 << 10,
+			// Blocks are asked for as they are: nothing is ever decompressed.
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			return checkRedirect(req, via, base, secrets)
+		},
+	}
+}
+
+var errRedirect = errors.New("redirect refused")
+
+// checkRedirect allows a few redirects, none from https to http, and takes the
+// credentials out of a request that goes elsewhere.
+func checkRedirect(req *http.Request, via []*http.Request, base *url.URL, secrets http.Header) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("%w: more than %d in a row", errRedirect, maxRedirects)
+	}
+	if req.URL.Scheme != "https" && (req.URL.Scheme != "http" || via[len(via)-1].URL.Scheme == "https") {
+		return fmt.Errorf("%w: from %s to %s", errRedirect, via[len(via)-1].URL.Scheme, req.URL.Scheme)
+	}
+	// net/http adds the previous URL, whose query may be a signed one.
+	req.Header.Del("Referer")
+	if req.URL.Scheme != base.Scheme || req.URL.Host != base.Host {
+		for name := range secrets {
+			req.Header.Del(name)
+		}
+	}
+	if req.URL.User != nil {
+		return fmt.Errorf("%w: its target holds a user name", errRedirect)
+	}
+	return nil
+}

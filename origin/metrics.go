@@ -1,0 +1,128 @@
+package origin
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// An outcome is how one request that was really made of an origin ended.
+type outcome string
+
+const (
+	outcomeOK        outcome = "ok"
+	outcomeNotFound  outcome = "not_found"
+	outcomeMismatch  outcome = "mismatch"  // the bytes are not what the CID names
+	outcomeTooLarge  outcome = "too_large" // more than block.MaxSize
+	outcomeThrottled outcome = "throttled" // the origin asked us to come back later
+	outcomeRefused   outcome = "refused"   // it answers, but will not serve this (4xx)
+	outcomeTimeout   outcome = "timeout"
+	outcomeError     outcome = "error"
+	outcomeCanceled  outcome = "canceled" // the caller went away
+)
+
+// A reason is why a request was not made.
+type reason string
+
+const (
+	reasonRemembered reason = "remembered" // just not found, or just failed
+	reasonPaused     reason = "paused"     // the origin asked for a pause that is not over
+	reasonOpen       reason = "open"       // the circuit breaker is open
+	reasonBusy       reason = "busy"       // gave up waiting for a turn
+)
+
+// metrics are the room's collectors. The labels are bounded: origins are those
+// of the configuration, outcomes and reasons are listed above.
+type metrics struct {
+	requests *prometheus.CounterVec
+	avoided  *prometheus.CounterVec
+	bytes    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	state    *prometheus.GaugeVec
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_origin_requests_total",
+			Help: "Requests made of an origin, retries included.",
+		}, []string{"origin", "outcome"}),
+		avoided: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_origin_avoided_total",
+			Help: "Requests that an origin was spared, and why.",
+		}, []string{"origin", "reason"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_origin_bytes_total",
+			Help: "Bytes read from an origin, refused ones included, headers not.",
+		}, []string{"origin"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "shoal_origin_request_seconds",
+			Help:    "Duration of one request made of an origin, until its last byte.",
+			Buckets: []float64{.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25},
+		}, []string{"origin"}),
+		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "shoal_origin_breaker_state",
+			Help: "Circuit breaker of a gateway origin: 0 closed, 1 half-open, 2 open.",
+		}, []string{"origin"}),
+	}
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.avoided, m.bytes, m.seconds, m.state}
+}
+
+// register adds all collectors to reg, or none. A nil reg is fine.
+func (m *metrics) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	for i, c := range m.collectors() {
+		if err := reg.Register(c); err != nil {
+			for _, done := range m.collectors()[:i] {
+				reg.Unregister(done)
+			}
+			return fmt.Errorf("register the origins' metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *metrics) unregister(reg prometheus.Registerer) {
+	if reg == nil {
+		return
+	}
+	for _, c := range m.collectors() {
+		reg.Unregister(c)
+	}
+}
+
+// meter is the metrics of one origin.
+type meter struct {
+	requests *prometheus.CounterVec
+	avoided  *prometheus.CounterVec
+	bytes    prometheus.Counter
+	seconds  prometheus.Observer
+	state    prometheus.Gauge // nil for origins without a breaker
+}
+
+func (m *metrics) meter(origin string, breaker bool) *meter {
+	label := prometheus.Labels{"origin": origin}
+	mt := &meter{
+		requests: m.requests.MustCurryWith(label),
+		avoided:  m.avoided.MustCurryWith(label),
+		bytes:    m.bytes.With(label),
+		seconds:  m.seconds.With(label),
+	}
+	if breaker {
+		mt.state = m.state.With(label)
+	}
+	return mt
+}
+
+func (m *meter) request(o outcome, started time.Time) {
+	m.requests.WithLabelValues(string(o)).Inc()
+	m.seconds.Observe(time.Since(started).Seconds())
+}
+
+func (m *meter) avoid(r reason) { m.avoided.WithLabelValues(string(r)).Inc() }

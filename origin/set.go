@@ -1,0 +1,249 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/multiformats/go-multihash"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// source is one origin. get returns a verified block, an error that
+// [ipld.IsNotFound] recognises, or a *failure; when ctx ends, any error.
+type source interface {
+	get(ctx context.Context, c cid.Cid) (*block.Verified, error)
+	close() error
+}
+
+type named struct {
+	name string // short, stable, without secrets: the metric label
+	source
+}
+
+// Set asks the configured origins in order. It is a [block.Getter] and safe for
+// concurrent use.
+type Set struct {
+	origins []named
+	log     *slog.Logger
+	metrics *metrics
+	reg     prometheus.Registerer
+
+	close    sync.Once
+	closeErr error
+}
+
+var _ block.Getter = (*Set)(nil)
+
+// New opens the origins: archives are indexed now, gateways are not contacted. An
+// error names the origin and what is wrong with it, and leaves nothing open.
+func New(o Options, log *slog.Logger, reg prometheus.Registerer) (*Set, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Set{log: log, metrics: newMetrics(), reg: reg}
+	if err := s.metrics.register(reg); err != nil {
+		return nil, err
+	}
+	for i, spec := range o.Origins {
+		if err := s.add(spec, o); err != nil {
+			return nil, errors.Join(fmt.Errorf("origins[%d]: %w", i, err), s.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *Set) add(spec Spec, o Options) error {
+	name := s.uniqueName(shortName(spec))
+	log := s.log.With("origin", name)
+	var src source
+	switch spec.Type {
+	case TypeGateway:
+		g, err := newGateway(spec, o, log, s.metrics.meter(name, true))
+		if err != nil {
+			return err
+		}
+		src = g
+	case TypeCAR:
+		a, err := openCAR(spec.Path, log, s.metrics.meter(name, false))
+		if err != nil {
+			return err
+		}
+		src = a
+	}
+	s.origins = append(s.origins, named{name, src})
+	return nil
+}
+
+// shortName is the host of a URL, or the last part of a path.
+func shortName(spec Spec) string {
+	if spec.Type == TypeCAR {
+		if abs, err := filepath.Abs(spec.Path); err == nil {
+			return filepath.Base(abs)
+		}
+		return filepath.Base(spec.Path)
+	}
+	if u, err := url.Parse(spec.URL); err == nil {
+		return u.Host
+	}
+	return spec.Type
+}
+
+func (s *Set) uniqueName(name string) string {
+	taken := func(n string) bool {
+		return slices.ContainsFunc(s.origins, func(o named) bool { return o.name == n })
+	}
+	name = strings.ToValidUTF8(name, "_") // what Prometheus demands of a label
+	unique := name
+	for i := 2; taken(unique); i++ {
+		unique = fmt.Sprintf("%s#%d", name, i)
+	}
+	return unique
+}
+
+// Len returns how many origins there are.
+func (s *Set) Len() int { return len(s.origins) }
+
+// Roots returns the roots that the headers of the archives name, each once, in
+// the order of the origins and their files. Nobody promises that the archives
+// hold the blocks.
+func (s *Set) Roots() []cid.Cid {
+	var roots []cid.Cid
+	seen := make(map[cid.Cid]bool)
+	for _, o := range s.origins {
+		a, ok := o.source.(*archives)
+		if !ok {
+			continue
+		}
+		for _, root := range a.roots {
+			if !seen[root] {
+				seen[root] = true
+				roots = append(roots, root)
+			}
+		}
+	}
+	return roots
+}
+
+// Get asks the origins in order and returns the first verified block, with
+// [block.Origin]. The error is one that [ipld.IsNotFound] recognises when every
+// origin says that it lacks the block; a [*block.UnavailableError] when one or
+// more failed and none had it; one that wraps [block.ErrUnsupported] for a CID
+// that nothing can be verified with; and the cause of ctx when ctx ends first.
+func (s *Set) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	if err := block.CheckCID(c); err != nil {
+		return nil, 0, err
+	}
+	if b, ok, err := inline(c); ok {
+		if err != nil {
+			return nil, 0, err
+		}
+		return b, block.Origin, nil
+	}
+	var failed []failedOrigin
+	for _, o := range s.origins {
+		if ctx.Err() != nil {
+			break
+		}
+		b, err := o.get(ctx, c)
+		if err == nil {
+			return b, block.Origin, nil
+		}
+		if !ipld.IsNotFound(err) {
+			failed = append(failed, failedOrigin{o.name, err})
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, 0, fmt.Errorf("block %s: asking the origins: %w", c, context.Cause(ctx))
+	}
+	if len(failed) == 0 {
+		return nil, 0, block.NotFound(c)
+	}
+	return nil, 0, unavailable(c, failed)
+}
+
+// inline returns the block that an identity CID carries in itself.
+func inline(c cid.Cid) (b *block.Verified, ok bool, err error) {
+	if c.Prefix().MhType != multihash.IDENTITY {
+		return nil, false, nil
+	}
+	mh, err := multihash.Decode(c.Hash())
+	if err != nil {
+		return nil, true, fmt.Errorf("%w: %s: %w", block.ErrUnsupported, c, err)
+	}
+	b, err = block.New(c, mh.Digest)
+	return b, true, err
+}
+
+type failedOrigin struct {
+	name string
+	err  error
+}
+
+// unavailable turns the failures of one or more origins into one error.
+func unavailable(c cid.Cid, failed []failedOrigin) error {
+	if len(failed) == 1 {
+		return &block.UnavailableError{
+			Cid: c, From: "origin " + failed[0].name, RetryAfter: waitOf(failed[0].err), Err: failed[0].err,
+		}
+	}
+	e := &block.UnavailableError{Cid: c}
+	names := make([]string, len(failed))
+	var errs manyErrors
+	for i, f := range failed {
+		names[i] = f.name
+		errs = append(errs, fmt.Errorf("%s: %w", f.name, f.err))
+		// The first origin to be asked again decides when asking again makes sense.
+		if w := waitOf(f.err); w > 0 && (e.RetryAfter == 0 || w < e.RetryAfter) {
+			e.RetryAfter = w
+		}
+	}
+	e.From, e.Err = "origins "+strings.Join(names, ", "), errs
+	return e
+}
+
+func waitOf(err error) time.Duration {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.wait
+	}
+	return 0
+}
+
+// manyErrors is errors.Join on one line.
+type manyErrors []error
+
+func (m manyErrors) Error() string {
+	s := make([]string, len(m))
+	for i, err := range m {
+		s[i] = err.Error()
+	}
+	return strings.Join(s, "; ")
+}
+
+func (m manyErrors) Unwrap() []error { return m }
+
+// Close ends the requests under way, waits for them, and closes all connections
+// and files. Get fails afterwards. Closing again does nothing.
+func (s *Set) Close() error {
+	s.close.Do(func() {
+		var errs []error
+		for _, o := range s.origins {
+			errs = append(errs, o.close())
+		}
+		s.metrics.unregister(s.reg)
+		s.closeErr = errors.Join(errs...)
+	})
+	return s.closeErr
+}
