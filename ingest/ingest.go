@@ -1,0 +1,241 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+)
+
+// Store keeps the blocks of this edge and protects those that have an owner.
+//
+// PutHeld stores b and holds it for owner in one step, so that it cannot be
+// evicted in between. Hold adds blocks that are already stored to what owner
+// holds; a block that is not stored is an error, and holding a block twice for one
+// owner is the same as once. Commit makes owner's holds durable: they are there
+// again after a restart, and one that was never committed is not. Release ends
+// them all; the blocks stay until they are evicted. To release an owner that holds
+// nothing is not an error. Owners lists the committed owners. All of it may be
+// called from many goroutines at once.
+type Store interface {
+	Blocks
+	PutHeld(ctx context.Context, owner string, b blocks.Block) error
+	Hold(owner string, cids ...cid.Cid) error
+	Commit(owner string) error
+	Release(owner string) error
+	Owners() []string
+}
+
+// Owner names in the store.
+const (
+	ownerImport = "import/" // followed by a random text: one import under way
+	ownerAdded  = "add/"    // followed by a root CID: what an import was asked to keep
+)
+
+// Owner returns the name under which the store holds everything below root once
+// an import with Params.Pin is complete. CIDv0 and CIDv1 of one block share it.
+func Owner(root cid.Cid) string {
+	return ownerAdded + cid.NewCidV1(root.Type(), root.Hash()).String()
+}
+
+// Options are the limits of imports.
+type Options struct {
+	// Writers is the number of blocks of one import that are being stored at the
+	// same time. Each is at most 1 MiB (2 MiB from a CAR): with the chunk being
+	// read, this bounds the memory an import needs besides its list of names.
+	Writers int
+	// MaxEntries is the largest number of files, folders and symlinks in one
+	// import. Their names and CIDs are kept in memory, about 200 bytes each.
+	MaxEntries int
+}
+
+// DefaultOptions returns limits that keep one import under 16 MiB of blocks and
+// let it have five million entries.
+func DefaultOptions() Options {
+	return Options{Writers: 4, MaxEntries: 5_000_000}
+}
+
+// Validate reports the first value that cannot work.
+func (o Options) Validate() error {
+	if o.Writers < 1 || o.Writers > 256 {
+		return fmt.Errorf("ingest: Writers is %d, expected 1 to 256", o.Writers)
+	}
+	if o.MaxEntries < 1 {
+		return fmt.Errorf("ingest: MaxEntries is %d, expected at least 1", o.MaxEntries)
+	}
+	return nil
+}
+
+// Params say what to do with one import.
+type Params struct {
+	// Pin keeps the content: it is never evicted until it is purged with unpin.
+	// Without it the blocks are cached like any others.
+	Pin bool
+	// Name is a label for people; it goes to the log.
+	Name string
+	// Wrap puts what would be the root into a folder under its own name, so that
+	// a single file keeps its name. It has no meaning for a CAR.
+	Wrap bool
+}
+
+// Progress counts what one import has taken in so far.
+type Progress struct {
+	Bytes  int64 // of file content; of block data for a CAR
+	Files  int64 // completed files and symlinks; 0 for a CAR
+	Blocks int64 // handed to the store; content that repeats is counted again
+}
+
+// Result is a complete import.
+type Result struct {
+	CID    cid.Cid   // the root; the first one of a CAR that has several
+	Roots  []cid.Cid // all roots, at least one
+	Bytes  int64     // as in Progress
+	Files  int64
+	Blocks int64
+}
+
+// Ingester imports content into a store. Make one with [New].
+type Ingester struct {
+	opts  Options
+	store Store
+	log   *slog.Logger
+
+	// keep serialises what changes owners of the form "add/<root>". Two imports of
+	// the same content would otherwise hold under one owner at once, and the one
+	// that fails would take the other's holds with it.
+	keep sync.Mutex
+}
+
+// New returns an Ingester that writes to store. It starts nothing and has nothing
+// to close.
+func New(opts Options, store Store, log *slog.Logger) (*Ingester, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	return &Ingester{opts: opts, store: store, log: log}, nil
+}
+
+// session is one import under way. All of it but the sink's writers belongs to
+// the goroutine that imports.
+type session struct {
+	Progress
+	*sink
+	params Params
+	limit  int // of entries
+	report func(Progress)
+}
+
+// run gives build an owner of its own, then checks and keeps the roots that it
+// returns. However it ends, nothing stays held under the import's own owner.
+func (in *Ingester) run(ctx context.Context, p Params, report func(Progress), build func(context.Context, *session) ([]cid.Cid, error)) (Result, error) {
+	started := time.Now()
+	owner := ownerImport + rand.Text()
+	defer func() {
+		if err := in.store.Release(owner); err != nil {
+			in.log.Error("release a finished import: its blocks stay protected until the next start", "owner", owner, "error", err)
+		}
+	}()
+	if report == nil {
+		report = func(Progress) {}
+	}
+	s := &session{params: p, limit: in.opts.MaxEntries, report: report}
+	s.sink = newSink(ctx, in.store, owner, in.opts.Writers, func() { s.Blocks++; s.report(s.Progress) })
+
+	roots, err := build(s.ctx, s)
+	if err := s.wait(err); err != nil {
+		return Result{}, in.failed(ctx, p, err)
+	}
+	if err := in.finish(ctx, owner, roots, p.Pin); err != nil {
+		return Result{}, in.failed(ctx, p, err)
+	}
+	in.log.Info("import complete", "cid", roots[0], "name", p.Name, "pinned", p.Pin, "bytes", s.Bytes,
+		"files", s.Files, "blocks", s.Blocks, "seconds", time.Since(started).Seconds())
+	return Result{CID: roots[0], Roots: roots, Bytes: s.Bytes, Files: s.Files, Blocks: s.Blocks}, nil
+}
+
+// failed logs err and gives a caller who left the reason for leaving.
+func (in *Ingester) failed(ctx context.Context, p Params, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("import stopped: %w", cause)
+	}
+	in.log.Warn("import failed; nothing of it stays protected", "name", p.Name, "error", err)
+	return err
+}
+
+// finish walks each root and, when pin is set, keeps it. A failure undoes what it
+// had kept, but never what an earlier import keeps.
+func (in *Ingester) finish(ctx context.Context, owner string, roots []cid.Cid, pin bool) (err error) {
+	if !pin {
+		for _, root := range roots {
+			if err := in.walk(ctx, root, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	in.keep.Lock()
+	defer in.keep.Unlock()
+	var kept []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, name := range kept {
+			if rerr := in.store.Release(name); rerr != nil {
+				err = errors.Join(err, fmt.Errorf("undo pin %s: %w", name, rerr))
+			}
+		}
+	}()
+	for _, root := range roots {
+		name := Owner(root)
+		if slices.Contains(in.store.Owners(), name) {
+			continue
+		}
+		kept = append(kept, name)
+		hold := func(cids ...cid.Cid) error { return in.store.Hold(name, cids...) }
+		if err := in.walk(ctx, root, hold); err != nil {
+			return err
+		}
+		if err := in.store.Commit(name); err != nil {
+			return fmt.Errorf("commit the import of %s: %w", root, err)
+		}
+	}
+	return nil
+}
+
+// Pins lists the roots that imports keep on this edge, in no order.
+func (in *Ingester) Pins() []cid.Cid {
+	var roots []cid.Cid
+	for _, owner := range in.store.Owners() {
+		text, ok := strings.CutPrefix(owner, ownerAdded)
+		if !ok {
+			continue
+		}
+		if c, err := cid.Decode(text); err == nil {
+			roots = append(roots, c)
+		}
+	}
+	return roots
+}
+
+// An InputError says that what was sent cannot be imported: sending it again will
+// fail again. Its text is for whoever sent it.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+func (e *InputError) Unwrap() error { return e.Err }
+
+// Reason returns the machine-readable reason of the admin API's errors.
+func (e *InputError) Reason() string { return "BAD_REQUEST" }
+
+func badInput(format string, args ...any) error {
+	return &InputError{Err: fmt.Errorf(format, args...)}
+}
