@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -437,7 +438,8 @@ func served(t testing.TB, r *bytes.Reader, bs []*block.Verified) {
 }
 
 func FuzzOpenCAR(f *testing.F) {
-	bs := []*block.Verified{makeBlock(f, 50), makeBlock(f, 0), makeBlock(f, 300)}
+	// Every fuzzing process must make the same ones.
+	bs := []*block.Verified{rawBlock(f, []byte("herring")), rawBlock(f, nil), rawBlock(f, bytes.Repeat([]byte("sprat"), 60))}
 	for _, opts := range flavours {
 		data, err := os.ReadFile(writeCAR(f, f.TempDir()+"/x.car", bs, opts...))
 		if err != nil {
@@ -521,4 +523,34 @@ func (r *patternReader) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// BenchmarkOpenCAR indexes an archive of small blocks and reports the memory that
+// stays.
+func BenchmarkOpenCAR(b *testing.B) {
+	const blocks = 1 << 18
+	var buf bytes.Buffer
+	buf.Write(headerV1(b, makeBlock(b, 1).Cid()))
+	for i := range uint64(blocks) {
+		data := binary.LittleEndian.AppendUint64(make([]byte, 100), i)
+		buf.Write(sectionOf(cidOf(b, data), data))
+	}
+	r := bytes.NewReader(buf.Bytes())
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var x *index
+	for b.Loop() {
+		x = newIndex()
+		if _, _, err := x.addArchive(r, r.Size(), 0); err != nil {
+			b.Fatal(err)
+		}
+		x.seal()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/blocks, "B/block")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/blocks, "ns/block")
+	runtime.KeepAlive(x)
+	runtime.KeepAlive(r)
 }

@@ -1,13 +1,17 @@
 package origin
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -37,10 +41,9 @@ func credentials(s Spec, user *url.Userinfo) http.Header {
 }
 
 func newClient(base *url.URL, secrets http.Header, o Options) *http.Client {
-	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         dialer.DialContext,
+			DialContext:         dialFrom(base.Hostname(), o.DialTimeout),
 			TLSHandshakeTimeout: o.DialTimeout,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:   true,
@@ -58,6 +61,33 @@ func newClient(base *url.URL, secrets http.Header, o Options) *http.Client {
 			return checkRedirect(req, via, base, secrets)
 		},
 	}
+}
+
+// dialFrom connects to the origin's own host wherever that is, and to hosts that
+// it redirects to only at public addresses: the operator chose the first, the
+// origin chooses the others, and must not aim an edge at the network behind it.
+func dialFrom(host string, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	own := &net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second}
+	other := &net.Dialer{Timeout: timeout, KeepAlive: 15 * time.Second, Control: publicOnly}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if h, _, err := net.SplitHostPort(addr); err == nil && strings.EqualFold(h, host) {
+			return own.DialContext(ctx, network, addr)
+		}
+		return other.DialContext(ctx, network, addr)
+	}
+}
+
+// carrierNAT is RFC 6598, which netip does not count as private.
+var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
+
+// publicOnly is called with the resolved address, so that no name gets around it.
+func publicOnly(_, address string, _ syscall.RawConn) error {
+	if a, err := netip.ParseAddrPort(address); err == nil {
+		if ip := a.Addr().Unmap(); ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierNAT.Contains(ip) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s is not a public address", errRedirect, address)
 }
 
 var errRedirect = errors.New("redirect refused")

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -214,7 +216,7 @@ func withoutURL(err error) error {
 // negative, and at most one byte more than a block may have.
 func readBlock(r io.Reader, length int64) ([]byte, error) {
 	if length < 0 {
-		return io.ReadAll(io.LimitReader(r, block.MaxSize+1))
+		return readUnknown(r)
 	}
 	data := make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {
@@ -223,6 +225,25 @@ func readBlock(r io.Reader, length int64) ([]byte, error) {
 	// HTTP/2 may signal the end separately; closing before it resets the stream.
 	_, _ = r.Read(make([]byte, 1))
 	return data, nil
+}
+
+// readUnknown reads at most one byte more than a block may have. What it returns
+// has no spare capacity: it may stay in a cache that counts its length.
+func readUnknown(r io.Reader) ([]byte, error) {
+	data := make([]byte, 0, 64<<10)
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if err == io.EOF {
+			return bytes.Clone(data), nil
+		}
+		if err != nil || len(data) > block.MaxSize {
+			return data, err
+		}
+		if len(data) == cap(data) {
+			data = slices.Grow(data, min(cap(data), block.MaxSize+1-len(data)))
+		}
+	}
 }
 
 // watched is a response body that must keep coming: its timer ends the exchange

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -53,6 +54,9 @@ func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, err
 		turns:  make(chan struct{}, o.Concurrency),
 	}
 	base.User = nil
+	if base.Path == "" {
+		base.Path = "/" // or JoinPath makes a relative path
+	}
 	g.base = base.JoinPath("ipfs")
 	g.client = newClient(g.base, g.header, o)
 	g.life, g.end = context.WithCancelCause(context.Background())
@@ -69,7 +73,7 @@ func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, err
 			log.Warn("origin circuit breaker", "from", from.String(), "to", to.String())
 		},
 	})
-	if len(g.header) > 0 && base.Scheme == "http" {
+	if ip := net.ParseIP(base.Hostname()); len(g.header) > 0 && base.Scheme == "http" && !ip.IsLoopback() {
 		log.Warn("credentials for this origin travel unencrypted: use https")
 	}
 	return g, nil

@@ -17,7 +17,9 @@ func TestDefaultsAreValid(t *testing.T) {
 }
 
 func TestValidateNamesWhatIsWrong(t *testing.T) {
-	spec := func(s Spec) func(*Options) { return func(o *Options) { o.Origins = []Spec{{Type: "car", Path: "x.car"}, s} } }
+	spec := func(s Spec) func(*Options) {
+		return func(o *Options) { o.Origins = []Spec{{Type: "car", Path: "x.car"}, s} }
+	}
 	for want, change := range map[string]func(*Options){
 		`origins[1].type: "bitswap" is not a type of origin: expected one of car, gateway`: spec(Spec{Type: "bitswap"}),
 		`origins[1].type: ""`:               spec(Spec{}),
