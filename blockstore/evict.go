@@ -1,0 +1,347 @@
+package blockstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// How space is made. Three kinds of segments are filled side by side: probation
+// (what came in), main (what was used) and held (what is pinned). This is S3-FIFO
+// (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023) for
+// segments instead of objects, with the rewriting kept within a budget:
+//
+//   - While probation takes more than a tenth of the store, its oldest segment
+//     goes: blocks that were used are copied to main, the others are evicted, and
+//     remembered for a while (ghost); one that comes back goes to main at once.
+//   - Otherwise the oldest of the other segments goes, if less than half of it was
+//     used since it was looked at last. A segment that was used more gets another
+//     round as it is, its blocks one use poorer: nothing is written for that.
+//   - What may be copied is a fixed share of what was stored, the most used blocks
+//     first, so that the disk never writes much more than it is given.
+//   - Held blocks are always moved, and synced where they land before the old
+//     segment is unlinked. Segments that hardly have anything else are let be.
+const (
+	probationShare = 10 // per cent of the store that is not held
+	copyShare      = 15 // per cent of the bytes stored that may be copied forward
+	hotShare       = 50 // per cent of a segment that earn it another round
+	looks          = 8  // segments looked at before the coldest of them is taken
+)
+
+// resident is a block whose place is in the segment that is looked at.
+type resident struct {
+	record
+	key   key
+	entry entry
+}
+
+// assessment is what a segment holds at the moment.
+type assessment struct {
+	*segment
+	residents []resident
+	hot       int64 // footprints of blocks that are used and not held
+	complete  bool  // false when blocks may be missing: the footer went bad
+}
+
+func (s *Store) used() int64 { return s.stats.bytes.Load() }
+
+// makeRoom reclaims segments until need bytes fit. The caller holds mu.
+func (s *Store) makeRoom(need int64, hold bool) error {
+	limit := s.options.Capacity - s.options.reserve() - need
+	// Each round frees most of a segment; the count only guards against a mistake
+	// in that reasoning.
+	for rounds := 4*s.stats.segments.Load() + 16; s.used() > limit; rounds-- {
+		found, err := s.reclaim(hold)
+		if err != nil {
+			return s.written(err)
+		}
+		if !found || rounds == 0 {
+			return &FullError{
+				Needed:   need,
+				Free:     max(0, limit+need-s.used()),
+				Pinned:   s.stats.pinnedBytes.Load(),
+				Capacity: s.options.Capacity,
+			}
+		}
+	}
+	return nil
+}
+
+// earn adds to the budget for copying. It is bounded, so that a long time without
+// eviction does not pay for a burst of rewriting.
+func (s *Store) earn(stored int64) {
+	s.budget = min(s.budget+stored*copyShare/100, 4*s.options.segmentSize())
+}
+
+func (s *Store) queueLast(g *segment) {
+	s.nextAge++
+	g.age = s.nextAge
+}
+
+// reclaim frees one segment; it returns false when there is none to free.
+func (s *Store) reclaim(hold bool) (bool, error) {
+	s.ghost.fit(s.stats.blocks.Load())
+	a, ok := s.victim(hold)
+	if !ok {
+		for c := range classes {
+			if g := s.active[c]; g != nil && s.worthwhile(g, hold) {
+				s.sealActive(c)
+			}
+		}
+		if a, ok = s.victim(hold); !ok {
+			return false, nil
+		}
+	}
+	if err := s.evacuate(a); err != nil {
+		s.queueLast(a.segment)
+		return false, fmt.Errorf("reclaim segment %d: %w", a.id, err)
+	}
+	return true, nil
+}
+
+// worthwhile reports whether reclaiming g frees enough for the held blocks that
+// it makes us move.
+func (s *Store) worthwhile(g *segment, hold bool) bool {
+	if g.held == 0 {
+		return true
+	}
+	gain, least := g.size()-g.held, g.size()/8
+	if hold {
+		least = g.size() / 16 // a pin is worth more work than a cached block
+	}
+	space := s.options.Capacity - s.used()
+	return gain > max(least, newSegmentSize) && (space < 0 || g.held+newSegmentSize <= space)
+}
+
+// victim returns the segment to reclaim next.
+func (s *Store) victim(hold bool) (assessment, bool) {
+	var fresh, kept []*segment
+	var freshBytes int64
+	for _, g := range s.sorted() {
+		switch {
+		case g.class == probation, g.class == held && g.held == 0:
+			// What was pinned and no longer is has to prove itself like what is new.
+			freshBytes += g.size()
+			if !s.isActive(g) && s.worthwhile(g, hold) {
+				fresh = append(fresh, g)
+			}
+		case !s.isActive(g) && s.worthwhile(g, hold):
+			kept = append(kept, g)
+		}
+	}
+	share := (s.options.Capacity - s.stats.pinnedBytes.Load()) / 100 * probationShare
+	for len(fresh) > 0 && (freshBytes > share || len(kept) == 0) {
+		a := s.assess(fresh[0])
+		if !a.deservesRound() {
+			return a, true
+		}
+		// Most of it was used: it is a main segment as it stands.
+		freshBytes -= a.size()
+		s.anotherRound(a)
+		a.class = main
+		kept, fresh = append(kept, a.segment), fresh[1:]
+	}
+	return s.coldest(kept)
+}
+
+// sorted returns all segments, the first in the queue first.
+func (s *Store) sorted() []*segment {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	all := make([]*segment, 0, len(s.segments))
+	for _, g := range s.segments {
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b *segment) int { return cmp.Compare(a.age, b.age) })
+	return all
+}
+
+// coldest goes around the queue, in the manner of CLOCK.
+func (s *Store) coldest(queue []*segment) (assessment, bool) {
+	var best assessment
+	for i, g := range queue {
+		if i == looks {
+			break
+		}
+		a := s.assess(g)
+		if !a.deservesRound() {
+			return a, true
+		}
+		if best.segment == nil || a.hot*best.size() < best.hot*a.size() {
+			best = a
+		}
+		s.anotherRound(a)
+	}
+	return best, best.segment != nil
+}
+
+func (s *Store) assess(g *segment) assessment {
+	entries, complete := g.list()
+	a := assessment{segment: g, complete: complete}
+	err := eachEntry(entries, func(r record) error {
+		k := s.keys.key(r.hash)
+		e, ok := s.index.get(k)
+		if !ok || !e.at(g.id, r) {
+			return nil
+		}
+		a.residents = append(a.residents, resident{r, k, e})
+		if e.holds == 0 && e.uses() > 0 {
+			a.hot += r.footprint()
+		}
+		return nil
+	})
+	a.complete = a.complete && err == nil
+	return a
+}
+
+func (a assessment) deservesRound() bool {
+	return a.complete && a.hot > (a.size()-a.held)*hotShare/100
+}
+
+// anotherRound sends a segment to the end of the queue, and counts its blocks'
+// uses down, so that it has to earn the next one.
+func (s *Store) anotherRound(a assessment) {
+	s.queueLast(a.segment)
+	for _, r := range a.residents {
+		s.index.change(r.key, func(e *entry) { e.setUses(max(0, e.uses()-1)) })
+	}
+}
+
+// evacuate moves what must stay, copies what may stay, forgets the rest, and
+// unlinks the segment. When it fails, the segment and what was not moved yet are
+// as they were.
+func (s *Store) evacuate(a assessment) error {
+	landed := map[*segment]bool{}
+	for _, r := range a.residents {
+		if r.entry.holds == 0 {
+			continue
+		}
+		g, err := s.move(a.segment, r, held)
+		if err != nil {
+			return err
+		}
+		landed[g] = true
+	}
+	if err := s.syncSegments(landed); err != nil {
+		return err
+	}
+	s.copyForward(a)
+	s.evictRest(a)
+	return s.removeSegment(a.segment)
+}
+
+// copyForward copies used blocks to main, the most used first, as far as the
+// budget, the space and half of the segment go.
+func (s *Store) copyForward(a assessment) {
+	allowance := min(s.budget, (a.size()-a.held)/2, s.options.Capacity-s.used()-newSegmentSize)
+	for uses := maxUses; uses > 0; uses-- {
+		for _, r := range a.residents {
+			size := r.footprint()
+			if r.entry.holds > 0 || r.entry.uses() != uses || size > allowance {
+				continue
+			}
+			if _, err := s.move(a.segment, r, main); err != nil {
+				return // a block that cannot be copied is evicted like others
+			}
+			allowance -= size
+			s.budget -= size
+			left := uses - 1
+			if a.class == probation {
+				left = 0
+			}
+			s.index.change(r.key, func(e *entry) { e.setUses(left) })
+		}
+	}
+}
+
+// move copies a block to a segment of the class into. A block whose record turns
+// out to be bad is dropped instead.
+func (s *Store) move(from *segment, r resident, into class) (*segment, error) {
+	buf := s.buffer(int(r.length))
+	defer s.buffers.Put(buf)
+	data := (*buf)[:r.length]
+	if err := from.read(data, r.offset, r.crc); err != nil {
+		if !errors.Is(err, errBadRecord) {
+			return nil, err
+		}
+		s.stats.corrupt.Add(1)
+		s.log.Error("block dropped from the store", "error", fmt.Errorf("move block %s: segment %d: %w", r.hash.B58String(), from.id, err))
+		s.index.change(r.key, func(e *entry) { e.segment = 0 })
+		s.unplaced(from, r.entry, r.hash)
+		return from, nil
+	}
+	g, moved, err := s.append(into, r.record, data)
+	if err != nil {
+		return nil, err
+	}
+	s.unplaced(from, r.entry, r.hash)
+	s.place(r.key, g, moved)
+	s.stats.copied.Add(r.footprint())
+	return g, nil
+}
+
+// evictRest forgets the blocks whose place is still in the segment.
+func (s *Store) evictRest(a assessment) {
+	for _, r := range a.residents {
+		e, ok := s.index.get(r.key)
+		if !ok || !e.at(a.id, r.record) {
+			continue
+		}
+		s.index.change(r.key, func(e *entry) { e.segment = 0 })
+		s.unplaced(a.segment, e, r.hash)
+		s.stats.evicted.Add(1)
+		s.stats.evictedBytes.Add(int64(r.length))
+		if a.class == probation {
+			s.ghost.add(r.key)
+		}
+	}
+	if !a.complete {
+		s.forgetSegment(a.segment)
+	}
+}
+
+// forgetSegment takes every block out of the index whose place is in g, when its
+// footer cannot say which they are.
+func (s *Store) forgetSegment(g *segment) {
+	var blocks, pinned int64
+	s.index.removeAll(func(e entry) bool {
+		if e.segment != g.id {
+			return false
+		}
+		blocks++
+		if e.holds > 0 {
+			pinned++
+		}
+		return true
+	})
+	s.stats.corrupt.Add(blocks)
+	s.stats.blocks.Add(-blocks)
+	s.stats.pinned.Add(-pinned)
+	s.stats.missing.Add(pinned)
+	s.stats.pinnedBytes.Add(-g.held)
+	g.live, g.held = 0, 0
+}
+
+// syncSegments makes the segments and their names durable.
+func (s *Store) syncSegments(segments map[*segment]bool) error {
+	for g := range segments {
+		if !g.dirty {
+			continue
+		}
+		if err := g.sync(); err != nil {
+			g.distrusted = true
+			s.stats.writeFailures.Add(1)
+			return err
+		}
+		g.dirty = false
+	}
+	if !s.newFiles || len(segments) == 0 {
+		return nil
+	}
+	if err := s.fsys.syncDir(); err != nil {
+		return fmt.Errorf("sync the folder: %w", err)
+	}
+	s.newFiles = false
+	return nil
+}

@@ -1,0 +1,62 @@
+package blockstore
+
+import (
+	"fmt"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// MinCapacity is the smallest store, in bytes: it still holds several blocks of
+// the largest size, in segments of their own, and the space to move one.
+const MinCapacity = 16 << 20
+
+// Limits of the length at which a segment is sealed, in bytes. The store reclaims
+// whole segments, so many small ones keep eviction precise; too many cost file
+// descriptors (one each).
+const (
+	minSegmentSize     = 1 << 20
+	maxSegmentSize     = 512 << 20
+	segmentsPerStore   = 128
+	referenceLogMargin = 64 << 10
+)
+
+// Options are the settings of a [Store].
+type Options struct {
+	// Dir is the folder that holds the store and nothing else. It is created
+	// when missing; its parent's file system decides how much really fits.
+	Dir string
+	// Capacity bounds what all files in Dir take together, in bytes.
+	Capacity int64
+}
+
+// DefaultOptions returns the settings of config.yaml.
+func DefaultOptions() Options {
+	return Options{Dir: "data/blocks", Capacity: 10 << 30}
+}
+
+// Validate reports the first setting that cannot work.
+func (o Options) Validate() error {
+	if o.Dir == "" {
+		return fmt.Errorf("block store folder: empty: expected a path")
+	}
+	if o.Capacity < MinCapacity {
+		return fmt.Errorf("block store capacity: %d bytes: expected at least %d (16 MiB)", o.Capacity, MinCapacity)
+	}
+	return nil
+}
+
+// segmentSize is the length at which a segment is sealed. A segment is longer
+// only when it holds a single record.
+func (o Options) segmentSize() int64 {
+	return min(max(o.Capacity/segmentsPerStore, minSegmentSize), maxSegmentSize)
+}
+
+// reserve is the space that writes leave free, so that the pinned blocks of a
+// segment can be moved out of it before it is reclaimed, and a release can be
+// written down, in a store that is otherwise full.
+func (o Options) reserve() int64 {
+	return o.segmentSize() + referenceLogMargin
+}
+
+// maxRecord is the longest record that a segment can be asked to take.
+const maxRecord = recordHeaderSize + maxMultihash + block.MaxSize
