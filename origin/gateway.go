@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -32,6 +33,7 @@ type gateway struct {
 	pause   pause
 	turns   chan struct{} // one token for each request under way
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	blamed  atomic.Pointer[failure] // the last thing that the breaker counted
 
 	life context.Context // ends with close
 	end  context.CancelCauseFunc
@@ -68,10 +70,7 @@ func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, err
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return c.TotalFailures >= uint32(o.BreakerFailures) && c.TotalFailures >= c.TotalSuccesses
 		},
-		OnStateChange: func(_ string, from, to gobreaker.State) {
-			m.state.Set(float64(to))
-			log.Warn("origin circuit breaker", "from", from.String(), "to", to.String())
-		},
+		OnStateChange: func(_ string, from, to gobreaker.State) { g.breakerChanged(from, to) },
 	})
 	if ip := net.ParseIP(base.Hostname()); len(g.header) > 0 && base.Scheme == "http" && !ip.IsLoopback() {
 		log.Warn("credentials for this origin travel unencrypted: use https")
@@ -169,7 +168,7 @@ func (g *gateway) try(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	}
 	defer func() { <-g.turns }()
 	b, err := g.exchange(ctx, c)
-	if healthy, known := verdict(err); known {
+	if healthy, known := g.verdict(err); known {
 		report(healthy)
 	}
 	return b, err
@@ -189,7 +188,7 @@ func (g *gateway) probe(ctx context.Context, c cid.Cid, report func(bool)) (*blo
 		probe, cancel := context.WithTimeoutCause(g.life, g.opts.TotalTimeout, errTotal)
 		defer cancel()
 		b, err := g.exchange(probe, c)
-		healthy, known := verdict(err)
+		healthy, known := g.verdict(err)
 		report(healthy || !known && g.life.Err() == nil) // it answered, whatever it said
 		done <- result{b, err}
 	})
@@ -213,12 +212,30 @@ func (g *gateway) paused() error {
 
 // verdict says what the end of a request tells about the origin's health, and
 // whether it tells anything.
-func verdict(err error) (healthy, known bool) {
+func (g *gateway) verdict(err error) (healthy, known bool) {
 	if err == nil || ipld.IsNotFound(err) {
 		return true, true
 	}
 	f, ok := errors.AsType[*failure](err)
-	return false, ok && f.blame
+	if !ok || !f.blame {
+		return false, false
+	}
+	g.blamed.Store(f)
+	return false, true
+}
+
+// breakerChanged logs what an operator should know: that an origin is left alone
+// and why, and that it is back. The probes in between are details.
+func (g *gateway) breakerChanged(from, to gobreaker.State) {
+	g.meter.state.Set(float64(to))
+	switch {
+	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
+		g.log.Warn("origin fails and is left alone", "retry_in", g.opts.BreakerOpen, "last_err", g.blamed.Load())
+	case to == gobreaker.StateClosed:
+		g.log.Info("origin is back")
+	default:
+		g.log.Debug("origin circuit breaker", "from", from.String(), "to", to.String())
+	}
 }
 
 func (g *gateway) close() error {

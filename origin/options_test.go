@@ -30,6 +30,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		`url: "": scheme is ""`:             spec(Spec{Type: "gateway"}),
 		`url: "ftp://x": scheme is "ftp"`:   spec(Spec{Type: "gateway", URL: "ftp://x"}),
 		`url: "https:///x": no host`:        spec(Spec{Type: "gateway", URL: "https:///x"}),
+		`port is "99999": expected`:         spec(Spec{Type: "gateway", URL: "https://x:99999"}),
 		`url: "https://x?y": a query`:       spec(Spec{Type: "gateway", URL: "https://x?y"}),
 		`url: not a URL`:                    spec(Spec{Type: "gateway", URL: "https://u:secret@x:port"}),
 		`expected one way to authenticate`:  spec(Spec{Type: "gateway", URL: "https://u:secret@x", Token: "secret"}),

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -88,6 +89,8 @@ func (s Spec) validateGateway() error {
 		return fmt.Errorf("url: %q: scheme is %q: %s", shown, u.Scheme, expected)
 	case u.Hostname() == "":
 		return fmt.Errorf("url: %q: no host: %s", shown, expected)
+	case !validPort(u.Port()):
+		return fmt.Errorf("url: %q: port is %q: expected 1 to 65535", shown, u.Port())
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return fmt.Errorf("url: %q: a query or a fragment has no place here: %s", shown, expected)
 	case u.User != nil && s.Token != "":
@@ -96,6 +99,12 @@ func (s Spec) validateGateway() error {
 		return errors.New("token: holds a line break or another control character (value not shown)")
 	}
 	return s.validateHeaders()
+}
+
+// validPort allows no port as well.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // ownHeaders are set by the client itself, or by net/http.
