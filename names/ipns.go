@@ -72,9 +72,9 @@ func (n *Names) record(ctx context.Context, nm name, held *answer) (*answer, err
 	if best == 1 || bytes.Equal(held.record, got.record) {
 		return got, nil
 	}
-	n.log.Debug("gateway has an older IPNS record than is known here", "name", nm.text)
 	// The record that is known is still the name's newest: keep it for another turn.
 	if again, err := n.verify(nm.ipns, held.record); err == nil {
+		again.outrun = true
 		return again, nil
 	}
 	return nil, invalid(nm, errors.New("a newer record was seen before, which has expired"))
@@ -115,15 +115,17 @@ func (n *Names) verify(nm ipns.Name, raw []byte) (*answer, error) {
 func (n *Names) fetchError(ctx context.Context, nm name, err error) error {
 	cause := fmt.Errorf("ask %s: %w", n.gateway.url.Redacted(), err)
 	status, ok := errors.AsType[*statusError](err)
-	if ok && (status.code == http.StatusNotFound || status.code == http.StatusGone) {
+	switch {
+	case ok: // it may be a matter of this one name
 		n.gateway.answered()
+	case ctx.Err() == nil:
+		n.gateway.failed(err)
+	}
+	if ok && (status.code == http.StatusNotFound || status.code == http.StatusGone) {
 		return &lookupError{
 			err:  &Error{Name: nm.text, Reason: ErrNotFound, Detail: "the network has no IPNS record for this key", Cause: cause},
 			wait: n.opts.NegativeTTL,
 		}
-	}
-	if ctx.Err() == nil {
-		n.gateway.failed(err)
 	}
 	failure := &lookupError{err: &Error{Name: nm.text, Reason: ErrUnavailable, Detail: "the source of IPNS records did not answer", Cause: cause}}
 	if ok {

@@ -141,6 +141,9 @@ func TestNewerRecordsReplaceOlderOnesAndNotTheReverse(t *testing.T) {
 		}
 		publish(pageB, 5, 30*time.Minute) // the same number, ending earlier
 		resolves(t, n, k.path(), pageA)
+		if w.logCount("older record") != 1 {
+			t.Errorf("logged %d times", w.logCount("older record"))
+		}
 		publish(pageB, 6, 30*time.Minute)
 		resolves(t, n, k.path(), pageB)
 		publish(pageB, 6, 2*time.Hour) // renewed

@@ -34,15 +34,16 @@ const (
 
 // parseName reads what stands after /ipns/.
 func parseName(s string) (name, error) {
+	if strings.Contains(s, ".") { // no spelling of a key does
+		return dnsName(s)
+	}
 	n, err := ipns.NameFromString(s)
 	if err == nil {
 		return ipnsName(n)
 	}
-	if !strings.Contains(s, ".") {
-		// The commonest mistake: a key under the codec of something else.
-		if c, err := cid.Decode(s); err == nil && c.Version() == 1 && c.Type() != cid.Libp2pKey && len(s) <= maxIPNSName {
-			return name{}, badName(s, "an IPNS name is a CID with the codec libp2p-key: try "+cid.NewCidV1(cid.Libp2pKey, c.Hash()).String())
-		}
+	// The commonest mistake: a key under the codec of something else.
+	if c, err := cid.Decode(s); err == nil && c.Version() == 1 && c.Type() != cid.Libp2pKey && len(s) <= maxIPNSName {
+		return name{}, badName(s, "an IPNS name is a CID with the codec libp2p-key: try "+cid.NewCidV1(cid.Libp2pKey, c.Hash()).String())
 	}
 	return dnsName(s)
 }
@@ -62,19 +63,20 @@ func ipnsName(n ipns.Name) (name, error) {
 // whoever asks with an internationalised name converts it.
 func dnsName(s string) (name, error) {
 	fqdn := lowerASCII(strings.TrimSuffix(s, "."))
-	labels := strings.Split(fqdn, ".")
 	switch {
 	case len(dnslinkPrefix)+len(fqdn) > maxDNSName:
 		return name{}, badName(s, fmt.Sprintf("a DNS name for DNSLink has at most %d characters", maxDNSName-len(dnslinkPrefix)))
-	case len(labels) < 2:
+	case !strings.Contains(fqdn, "."):
 		return name{}, badName(s, "neither a public key nor a DNS name of two labels or more")
 	}
-	for _, l := range labels {
+	last := ""
+	for l := range strings.SplitSeq(fqdn, ".") {
 		if l == "" || len(l) > maxLabel || strings.ContainsFunc(l, notInLabel) {
 			return name{}, badName(s, fmt.Sprintf("the label %.80q is not one of a DNS name", l))
 		}
+		last = l
 	}
-	switch last := labels[len(labels)-1]; {
+	switch {
 	case strings.Trim(last, "0123456789") == "":
 		return name{}, badName(s, "an IP address has no DNSLink")
 	case last == "localhost", last == "invalid", last == "onion":

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,25 +124,27 @@ func (n *Names) connect() error {
 // When ctx ends first, the error wraps its cause; all others are an [*Error].
 func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
 	var (
-		ttl     time.Duration = -1
+		first   = p.Segments()[1]
+		way     = make([]string, 0, 4) // the names on it; few are longer
+		ttl     = time.Duration(-1)
 		lastMod time.Time
-		seen    = make(map[string]bool)
-		start   = p
 	)
 	for p.Mutable() {
-		nm, err := parseName(p.Segments()[1])
+		segments := p.Segments()
+		nm, err := parseName(segments[1])
+		if err == nil {
+			err = n.mayPass(first, way, nm)
+		}
 		if err != nil {
 			return path.ImmutablePath{}, 0, time.Time{}, err
 		}
-		if err := n.deeper(seen, nm, start); err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, err
-		}
+		way = append(way, nm.text)
 		a, left, err := n.find(ctx, nm)
 		if err == nil {
 			err = a.pathErr
 		}
 		if err == nil {
-			p, err = join(nm, a.path, p)
+			p, err = join(nm, a.path, segments[2:], strings.HasSuffix(p.String(), "/"))
 		}
 		if err != nil {
 			return path.ImmutablePath{}, 0, time.Time{}, err
@@ -151,40 +154,40 @@ func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, t
 			lastMod = a.lastMod
 		}
 	}
-	ip, err := path.NewImmutablePath(p)
-	if err != nil {
-		return path.ImmutablePath{}, 0, time.Time{}, &Error{Name: start.Segments()[1], Reason: ErrInvalidRecord, Detail: "it points to no content", Cause: err}
+	ip, ok := p.(path.ImmutablePath)
+	if !ok {
+		var err error
+		if ip, err = path.NewImmutablePath(p); err != nil {
+			return path.ImmutablePath{}, 0, time.Time{}, invalid(name{text: first}, err).err
+		}
 	}
 	return ip, max(0, ttl), lastMod, nil
 }
 
-// deeper notes one more name on the way and refuses circles and long ways.
-func (n *Names) deeper(seen map[string]bool, nm name, start path.Path) error {
-	first := start.Segments()[1]
-	if seen[nm.text] {
-		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("%q leads back to itself", nm.text)}
+// mayPass refuses circles and long ways.
+func (n *Names) mayPass(first string, way []string, next name) error {
+	if slices.Contains(way, next.text) {
+		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("%q leads back to itself", next.text)}
 	}
-	if len(seen) == n.opts.DepthLimit {
+	if len(way) == n.opts.DepthLimit {
 		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("the limit is %d", n.opts.DepthLimit)}
 	}
-	seen[nm.text] = true
 	return nil
 }
 
-// join puts target in the place of the name in p, whose rest it keeps, including
-// a slash at the end.
-func join(nm name, target, p path.Path) (path.Path, error) {
-	rest := p.Segments()[2:]
-	if strings.HasSuffix(p.String(), "/") {
-		rest = append(rest, "")
-	}
-	if len(rest) == 0 {
+// join appends what stood behind a name to what the name points to.
+func join(nm name, target path.Path, rest []string, slash bool) (path.Path, error) {
+	if len(rest) == 0 && !slash {
 		return target, nil
 	}
-	joined, err := path.Join(target, rest...)
-	if err == nil && len(joined.String()) > 16*maxTarget {
-		err = fmt.Errorf("the path has grown to %d bytes", len(joined.String()))
+	s := strings.TrimSuffix(target.String(), "/") + path.SegmentsToString(rest...)
+	if slash {
+		s += "/"
 	}
+	if len(s) > 16*maxTarget {
+		return nil, invalid(nm, fmt.Errorf("the path has grown to %d bytes", len(s))).err
+	}
+	joined, err := path.NewPath(s)
 	if err != nil {
 		return nil, invalid(nm, err).err
 	}

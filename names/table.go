@@ -17,6 +17,7 @@ type answer struct {
 	eol     time.Time     // when the record ends; zero for DNSLink
 	ttl     time.Duration // for how long it is used without asking again
 	lastMod time.Time     // when this target was first seen here
+	outrun  bool          // the gateway had an older record, which was not taken
 }
 
 // lookupError is a lookup that brought no answer.
@@ -167,11 +168,10 @@ func logged(err *Error) string {
 // entry returns what is known of the name, and remembers that it was asked for.
 // The caller holds mu.
 func (n *Names) entry(nm name) *entry {
-	key := string(nm.kind) + ":" + nm.text
-	e, ok := n.table.Get(key)
+	e, ok := n.table.Get(nm.text) // a DNS name has a dot in it, a key has none
 	if !ok {
 		e = &entry{name: nm}
-		n.table.Add(key, e)
+		n.table.Add(nm.text, e)
 	}
 	return e
 }
@@ -234,6 +234,9 @@ func (n *Names) succeeded(e *entry, got *answer) {
 	n.metrics.lookedUp(e.name.kind, outcomeResolved)
 	if e.stale {
 		n.log.Info("name can be looked up again", "name", e.name.text)
+	}
+	if got.outrun && !e.held.outrun {
+		n.log.Warn("source of IPNS records has an older record than is known here; the newer one is served", "name", e.name.text)
 	}
 	got.lastMod = now
 	if e.held != nil && samePath(e.held.path, got.path) {
