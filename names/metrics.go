@@ -1,0 +1,113 @@
+package names
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// outcome is what became of a resolution or of a lookup.
+type outcome string
+
+const (
+	outcomeHit         outcome = "hit"      // known and not expired
+	outcomeResolved    outcome = "resolved" // looked up
+	outcomeStale       outcome = "stale"    // expired, and served for want of a better one
+	outcomeNotFound    outcome = "not_found"
+	outcomeInvalid     outcome = "invalid"
+	outcomeUnavailable outcome = "unavailable"
+	outcomeCancelled   outcome = "cancelled" // whoever asked did not wait
+)
+
+func outcomeOf(err *Error) outcome {
+	switch err.Reason {
+	case ErrNotFound:
+		return outcomeNotFound
+	case ErrInvalidRecord:
+		return outcomeInvalid
+	}
+	return outcomeUnavailable
+}
+
+type metrics struct {
+	resolutions, lookups *prometheus.CounterVec
+	all                  []prometheus.Collector
+	reg                  prometheus.Registerer
+}
+
+// newMetrics registers the metrics with reg, all or none. reg may be nil.
+func newMetrics(n *Names, reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		reg: reg,
+		resolutions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_names_resolutions_total",
+			Help: "Names that were asked for, by what the answer was.",
+		}, []string{"kind", "outcome"}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_names_lookups_total",
+			Help: "Names that were looked up outside, by what came of it.",
+		}, []string{"kind", "outcome"}),
+	}
+	for _, k := range []kind{kindDNSLink, kindIPNS} {
+		for _, o := range []outcome{outcomeHit, outcomeResolved, outcomeStale, outcomeNotFound, outcomeInvalid, outcomeUnavailable, outcomeCancelled} {
+			m.resolutions.WithLabelValues(string(k), string(o))
+		}
+		for _, o := range []outcome{outcomeResolved, outcomeNotFound, outcomeInvalid, outcomeUnavailable} {
+			m.lookups.WithLabelValues(string(k), string(o))
+		}
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.resolutions,
+		m.lookups,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "shoal_names_stale",
+			Help: "Names whose expired answer is served because they cannot be looked up.",
+		}, n.countStale),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "shoal_names_entries",
+			Help: "Names remembered, those without a record included.",
+		}, n.countEntries),
+	} {
+		if err := reg.Register(c); err != nil {
+			m.unregister()
+			return nil, err
+		}
+		m.all = append(m.all, c)
+	}
+	return m, nil
+}
+
+func (m *metrics) unregister() {
+	for _, c := range m.all {
+		m.reg.Unregister(c)
+	}
+}
+
+func (m *metrics) resolved(k kind, o outcome) {
+	m.resolutions.WithLabelValues(string(k), string(o)).Inc()
+}
+
+func (m *metrics) lookedUp(k kind, o outcome) {
+	m.lookups.WithLabelValues(string(k), string(o)).Inc()
+}
+
+func (n *Names) countStale() float64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now, count := time.Now(), 0
+	for _, e := range n.table.Values() {
+		if e.stale && e.servable(now, n.opts.MaxStale) {
+			count++
+		}
+	}
+	return float64(count)
+}
+
+func (n *Names) countEntries() float64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return float64(n.table.Len())
+}
