@@ -66,7 +66,7 @@ func newBackend(service *blockService, names Names, opts Options, log *slog.Logg
 func (b *backend) caught(ctx context.Context, err *error) {
 	if p := recover(); p != nil {
 		b.log.Error("panic while reading content", "panic", p, "stack", string(debug.Stack()))
-		f := &failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)}
+		f := internalError(p)
 		recordOf(ctx).failed(f)
 		*err = f.forBoxo()
 	}

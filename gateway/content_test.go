@@ -72,7 +72,7 @@ func TestPathGateway(t *testing.T) {
 	// No origin isolation under a path, so no redirects from the content.
 	e.get(base+"/old/x").want(t, 404, `no link named "old"`)
 	e.get(base+"/big.txt").want(t, 200, big)
-	e.get(base + "/css/site.css?filename=x.css&download=true").header(t, "Content-Disposition", `attachment; filename="x.css"; filename*=UTF-8''x.css`)
+	e.get(base+"/css/site.css?filename=x.css&download=true").header(t, "Content-Disposition", `attachment; filename="x.css"; filename*=UTF-8''x.css`)
 }
 
 func TestRanges(t *testing.T) {

@@ -145,3 +145,8 @@ func errBusy(limit int) *failure {
 		cause:      fmt.Errorf("%d requests wait for content already (gateway.max_requests)", limit),
 	}
 }
+
+// internalError is the failure that a panic becomes.
+func internalError(p any) *failure {
+	return &failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)}
+}

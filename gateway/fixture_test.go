@@ -15,6 +15,7 @@ import (
 
 	chunker "github.com/ipfs/boxo/chunker"
 	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/ipld/unixfs/importer/balanced"
 	ihelper "github.com/ipfs/boxo/ipld/unixfs/importer/helpers"
 	uio "github.com/ipfs/boxo/ipld/unixfs/io"
@@ -168,6 +169,30 @@ func (s *shelf) file(t testing.TB, data []byte) ipld.Node {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// repeated makes a file of n equal leaves.
+func (s *shelf) repeated(t testing.TB, leaf []byte, n int) cid.Cid {
+	t.Helper()
+	c := s.raw(t, cid.Raw, leaf)
+	fs := unixfs.NewFSNode(unixfs.TFile)
+	node := &merkledag.ProtoNode{}
+	if err := node.SetCidBuilder(v1); err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		fs.AddBlockSize(uint64(len(leaf)))
+		if err := node.AddRawLink("", &ipld.Link{Cid: c, Size: uint64(len(leaf))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := fs.GetBytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.SetData(data)
+	s.put(node.Cid(), node.RawData(), block.Memory)
+	return node.Cid()
 }
 
 // tree imports files given by path.

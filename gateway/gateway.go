@@ -105,7 +105,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 // routes stacks the steps that doc.go describes.
 func (g *Gateway) routes() http.Handler {
 	config := boxoConfig(g.opts)
-	content := g.guard(bgw.NewHandler(config, g.backend))
+	content := g.contain(g.guard(bgw.NewHandler(config, g.backend)))
 	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
 
 	r := chi.NewRouter()

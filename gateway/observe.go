@@ -82,16 +82,16 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 		rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
 		g.metrics.inFlight.Inc()
 		defer func() {
+			g.recovered(recover(), rw)
 			cancel()
 			g.misses.leave(rec)
 			g.metrics.inFlight.Dec()
-			thrown := g.recovered(recover(), rw, rec)
-			if rw.status == 0 && thrown == nil {
+			if rw.status == 0 && !rw.abort {
 				rw.WriteHeader(http.StatusOK)
 			}
 			g.account(r, rw, rec, host, uri)
-			if thrown != nil {
-				panic(thrown)
+			if rw.abort {
+				panic(http.ErrAbortHandler)
 			}
 		}()
 		g.boundBody(rw, r)
@@ -107,22 +107,36 @@ func (g *Gateway) boundBody(w *responseWriter, r *http.Request) {
 	}
 }
 
-// recovered answers a panic with a plain 500. When the answer has begun already,
-// it returns what to panic with, so that the server cuts the connection.
-func (g *Gateway) recovered(p any, w *responseWriter, rec *requestRecord) any {
+// contain catches panics before boxo's hostname handler does, which would answer
+// without a word and let a broken answer pass for a whole one.
+func (g *Gateway) contain(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if rw, ok := w.(*responseWriter); ok {
+				g.recovered(recover(), rw)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovered answers a panic with a plain 500, or when the answer has begun
+// already, marks the connection as to be cut.
+func (g *Gateway) recovered(p any, w *responseWriter) {
 	if p == nil {
-		return nil
+		return
 	}
 	if p == http.ErrAbortHandler {
-		return p
+		w.abort = true
+		return
 	}
 	g.log.Error("panic while answering a request", "panic", p, "stack", string(debug.Stack()))
-	rec.failed(&failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)})
+	w.rec.failed(internalError(p))
 	if w.status != 0 {
-		return http.ErrAbortHandler
+		w.abort = true
+		return
 	}
 	http.Error(w, "internal error", http.StatusInternalServerError)
-	return nil
 }
 
 // account counts the request and writes its line into the access log.

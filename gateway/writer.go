@@ -25,6 +25,7 @@ type responseWriter struct {
 	bytes     int64
 	firstByte time.Duration
 	discard   bool  // the handler's body is replaced
+	abort     bool  // the connection must be cut: the answer is not whole
 	err       error // of the connection
 }
 
@@ -71,6 +72,7 @@ func (w *responseWriter) WriteHeader(code int) {
 		return
 	}
 	w.ResponseWriter.WriteHeader(code)
+	w.wrote(0, nil)
 }
 
 // replace answers with f in place of what the handler is about to say.

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// FuzzRequest sends odd hosts, paths, queries and headers: none may panic, be
+// answered with 500, or get at what the policy does not serve.
+func FuzzRequest(f *testing.F) {
+	e := newEdge(f, func(o *Options, e *edge) {
+		root := website(f, e.shelf)
+		o.Serve = ServeSites
+		o.Sites = []Site{{"www.example.org", "/ipfs/" + root.String()}}
+	})
+	hidden := e.shelf.tree(f, map[string]string{"index.html": "hidden content"})
+	site, _ := e.sites.Load().lookup("www.example.org")
+	root := site.root.RootCid().String()
+	for _, seed := range [][4]string{
+		{"www.example.org", "/", "", ""},
+		{"www.example.org", "/../../ipfs/" + hidden.String() + "/", "format=car", "bytes=0-"},
+		{"localhost", "/ipfs/" + hidden.String(), "", ""},
+		{"127.0.0.1", "/ipfs/" + root + "/\x00/%", "format=raw&uri=x", "bytes=-1"},
+		{"127.0.0.1:99999", "/ipfs/ipns/" + root, "format=ipns-record", ""},
+		{hidden.String() + ".ipfs.localhost", "/index.html", "", ""},
+		{"[::1", "//ipfs//" + root + "//index.html", "dag-scope=entity&entity-bytes=0:*&format=car", ""},
+		{"a-b--c.ipns.localhost", "/%2e%2e/", "filename=\r\n", ""},
+		{"127.0.0.1", "/ipfs/" + root + "/big.txt", "format=tar", "bytes=5-1,9-"},
+		{"127.0.0.1", "/ipns/www.example.org/none", "format=json", "bytes=0-0"},
+		{strings.Repeat("x.", 200), "/ipfs/bafkqaaa", "download=true", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3])
+	}
+	f.Fuzz(func(t *testing.T, host, path, query, rng string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}
+		r.RequestURI = r.URL.RequestURI()
+		if rng != "" {
+			r.Header.Set("Range", rng)
+		}
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, r)
+		if w.Code == http.StatusInternalServerError {
+			t.Errorf("500: %s", w.Body.String())
+		}
+		if strings.Contains(w.Body.String(), "hidden content") {
+			t.Errorf("served what is not served here")
+		}
+	})
+}
