@@ -48,5 +48,6 @@
 //
 // Without a last good answer the caller gets an [*Error], whose Reason says what
 // went wrong and whose message is fit for a visitor: addresses of resolvers are in
-// its Cause only. All errors are also the nearest errors of boxo's namesys package.
+// its Cause only. An Error is also the nearest error of the IPFS libraries (boxo's
+// namesys and ipns, libp2p's routing).
 package names

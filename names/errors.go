@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/namesys"
+	"github.com/libp2p/go-libp2p/core/routing"
 )
 
 // The reasons for which a name is not resolved.
@@ -46,19 +48,31 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("name %q: %v: %s", e.Name, e.Reason, e.Detail)
 }
 
-// Unwrap returns the Reason, the nearest error of boxo's namesys, and the Cause.
+// Unwrap returns the Reason, the nearest error of the IPFS libraries, by which
+// those who do not know this package recognise it, and the Cause.
 func (e *Error) Unwrap() []error {
-	errs := []error{e.Reason, namesys.ErrResolveFailed}
-	switch {
-	case e.Reason == ErrRecursion:
-		errs[1] = namesys.ErrResolveRecursion
-	case e.missingDNSLink:
-		errs[1] = namesys.ErrMissingDNSLinkRecord
-	}
+	errs := []error{e.Reason, e.kin()}
 	if e.Cause != nil {
 		errs = append(errs, e.Cause)
 	}
 	return errs
+}
+
+func (e *Error) kin() error {
+	switch e.Reason {
+	case ErrBadName:
+		return ipns.ErrInvalidName
+	case ErrNotFound:
+		if e.missingDNSLink {
+			return namesys.ErrMissingDNSLinkRecord
+		}
+		return routing.ErrNotFound
+	case ErrUnsupported:
+		return routing.ErrNotSupported
+	case ErrRecursion:
+		return namesys.ErrResolveRecursion
+	}
+	return namesys.ErrResolveFailed
 }
 
 // ended says that ctx ended while somebody waited for a name. It wraps the cause,

@@ -16,15 +16,7 @@ import (
 // dnsServer is a real DNS server on loopback, on the same port for UDP and TCP.
 func dnsServer(t *testing.T, h dns.HandlerFunc) *dns.ClientConfig {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	if err != nil {
-		tcp.Close()
-		t.Skipf("the UDP port of the same number is taken: %v", err)
-	}
+	tcp, udp := sameport(t)
 	for _, s := range []*dns.Server{{Listener: tcp, Handler: h}, {PacketConn: udp, Handler: h}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
@@ -34,6 +26,25 @@ func dnsServer(t *testing.T, h dns.HandlerFunc) *dns.ClientConfig {
 	}
 	host, port, _ := net.SplitHostPort(tcp.Addr().String())
 	return &dns.ClientConfig{Servers: []string{host}, Port: port, Attempts: 2}
+}
+
+// sameport listens on a free port that is free for both protocols.
+func sameport(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var tcp net.Listener
+	var udp net.PacketConn
+	var err error
+	for range 20 {
+		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			break
+		}
+		if udp, err = net.ListenPacket("udp", tcp.Addr().String()); err == nil {
+			return tcp, udp
+		}
+		tcp.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
 }
 
 func systemFor(cfg *dns.ClientConfig) *system {

@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/namesys"
+	"github.com/libp2p/go-libp2p/core/routing"
 )
 
 func TestAnswerLivesForItsTTL(t *testing.T) {
@@ -377,10 +379,14 @@ func TestPanicCostsOneLookup(t *testing.T) {
 	}
 }
 
-func TestErrorsAreThoseOfNamesysToo(t *testing.T) {
+func TestErrorsAreThoseOfTheLibrariesToo(t *testing.T) {
 	for _, tc := range []struct{ err, is error }{
 		{&Error{Reason: ErrUnavailable}, namesys.ErrResolveFailed},
+		{&Error{Reason: ErrInvalidRecord}, namesys.ErrResolveFailed},
 		{&Error{Reason: ErrRecursion}, namesys.ErrResolveRecursion},
+		{&Error{Reason: ErrBadName}, ipns.ErrInvalidName},
+		{&Error{Reason: ErrNotFound}, routing.ErrNotFound},
+		{&Error{Reason: ErrUnsupported}, routing.ErrNotSupported},
 		{&Error{Reason: ErrNotFound, missingDNSLink: true}, namesys.ErrMissingDNSLinkRecord},
 		{&Error{Reason: ErrUnavailable, Cause: context.DeadlineExceeded}, context.DeadlineExceeded},
 	} {
