@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"context"
+	"io"
+	"mime/multipart"
+
+	"github.com/ipfs/go-cid"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Deps are the rooms behind the door. All of it may be called from many
+// goroutines at once, and none of it may be nil.
+type Deps struct {
+	// Import takes content in.
+	Import Importer
+	// Purge forgets what path (a CID, or /ipfs/CID/path) names; with unpin also
+	// when an import keeps it.
+	Purge func(ctx context.Context, path string, unpin bool) (Purged, error)
+	// Stats returns the figures of this moment.
+	Stats func() Stats
+	// Ready returns nil when this edge serves, else the reason in an operator's words.
+	Ready func() error
+	// URL returns where visitors find imported content.
+	URL func(cid.Cid) string
+	// Gatherer has the metrics.
+	Gatherer prometheus.Gatherer
+}
+
+// Importer turns a stream into blocks. It reads to the end of the stream, calls
+// progress (never nil) from the goroutine that called it, and leaves nothing
+// protected when it fails or when ctx ends.
+type Importer interface {
+	Tar(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Imported, error)
+	Multipart(ctx context.Context, r *multipart.Reader, p Params, progress func(Progress)) (Imported, error)
+	CAR(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Imported, error)
+}
+
+// Params say what to do with an import.
+type Params struct {
+	Pin  bool   // keep it until it is purged with unpin
+	Name string // a label for people
+	Wrap bool   // put the root into a folder
+}
+
+// Progress counts what an import has taken in so far.
+type Progress struct {
+	Bytes  int64 `json:"bytes"`
+	Files  int64 `json:"files"`
+	Blocks int64 `json:"blocks"`
+}
+
+// Imported is a complete import.
+type Imported struct {
+	CID    cid.Cid
+	Roots  []cid.Cid // all of them; a CAR may have several
+	Bytes  int64
+	Files  int64
+	Blocks int64
+}
+
+// Purged says what a purge removed, and how many blocks it left because something
+// else holds them.
+type Purged struct {
+	CID    cid.Cid
+	Blocks int64
+	Bytes  int64
+	Kept   int64
+}
+
+// AddResult is the last line of a successful import.
+type AddResult struct {
+	CID    string   `json:"cid"`
+	Roots  []string `json:"roots,omitempty"` // only when there are several
+	Name   string   `json:"name,omitempty"`
+	Pinned bool     `json:"pinned"`
+	Bytes  int64    `json:"bytes"`
+	Blocks int64    `json:"blocks"`
+	Files  int64    `json:"files"`
+	URL    string   `json:"url"`
+}
+
+// AddLine is one line of the answer to an import: one of the three.
+type AddLine struct {
+	Progress *Progress  `json:"progress,omitempty"`
+	Error    *ErrorBody `json:"error,omitempty"`
+	*AddResult
+}
+
+// PurgeResult is the answer to a purge.
+type PurgeResult struct {
+	CID     string `json:"cid"`
+	Removed int64  `json:"removed"` // blocks
+	Bytes   int64  `json:"bytes"`
+	Kept    int64  `json:"kept"` // blocks that something else holds
+}
+
+// Stats are the figures of one moment. Counters count from the start of the process.
+type Stats struct {
+	Name          string  `json:"name"`
+	Version       string  `json:"version"`
+	UptimeSeconds float64 `json:"uptime_seconds"`
+
+	Cache Layer `json:"cache"` // memory
+	Store Layer `json:"store"` // disk
+
+	// Blocks counts the blocks served, by where they were found: memory, disk,
+	// sibling, origin.
+	Blocks   map[string]Traffic `json:"blocks"`
+	Requests Requests           `json:"requests"`
+	// Imports are the root CIDs that were imported to stay.
+	Imports []string `json:"imports"`
+}
+
+// Layer is how full one place for blocks is.
+type Layer struct {
+	Bytes         int64 `json:"bytes"`
+	CapacityBytes int64 `json:"capacity_bytes"`
+	Blocks        int64 `json:"blocks"`
+	PinnedBytes   int64 `json:"pinned_bytes"`
+	PinnedBlocks  int64 `json:"pinned_blocks"`
+}
+
+// Traffic counts blocks and their bytes.
+type Traffic struct {
+	Blocks int64 `json:"blocks"`
+	Bytes  int64 `json:"bytes"`
+}
+
+// Requests counts what visitors asked for over HTTP.
+type Requests struct {
+	Total    int64 `json:"total"`
+	Hits     int64 `json:"hits"` // answered from memory
+	Errors   int64 `json:"errors"`
+	InFlight int64 `json:"in_flight"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// ErrorBody says what went wrong, for machines and for people.
+type ErrorBody struct {
+	Reason  string `json:"reason"`
+	Details string `json:"details"`
+}
+
+// ErrorResponse is the body of every answer that is an error.
+type ErrorResponse struct {
+	Error ErrorBody `json:"error"`
+}

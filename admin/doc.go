@@ -1,0 +1,41 @@
+// Package admin is the operator's door: health, metrics, a dashboard, and the
+// import and purge of content, over HTTP on a listener of its own.
+//
+//	GET  /healthz            200 while the process answers; asks nobody
+//	GET  /readyz             200 when this edge serves and is not draining, else 503
+//	GET  /                   the dashboard page
+//	GET  /metrics            Prometheus
+//	GET  /api/v1/stats       what the dashboard shows, as JSON
+//	POST /api/v1/add         import: application/x-tar, multipart/form-data or
+//	                         application/vnd.ipld.car; ?name= &pin=false &wrap=true &progress=false
+//	POST /api/v1/purge       forget: ?path=CID or /ipfs/CID/path &unpin=true
+//	GET  /debug/pprof/       Go's profiles
+//
+// # Who may enter
+//
+// With a token, everything but /healthz, /readyz and the bare dashboard page needs
+// "Authorization: Bearer <token>"; a Prometheus server is given it as a
+// credential. Without a token the door opens on loopback addresses only, and
+// [Options.Validate] refuses any other. A browser on that machine is then the one
+// stranger who could come in, led by a foreign page: so a request must name a
+// loopback host (no DNS rebinding), and one that changes something must not come
+// from another origin (no cross-site requests).
+//
+// # An import
+//
+// The body is read as it comes, however long it is; it may stop for
+// Options.StallTimeout at most. At most Options.MaxImports run at once, the next
+// one gets 429. The answer is a stream of JSON lines: {"progress":{...}} from time
+// to time, then one line with the result ([AddResult]). An import that fails
+// before the first line has a status of its own; after it, the last line is an
+// error and the status remains 200.
+//
+// # When it fails
+//
+// Every error is {"error":{"reason","details"}}: reason is for machines, details
+// for the operator. A room says what its errors mean by a method Reason() string;
+// see [Reason]. An error without one is 500 INTERNAL_SERVER_ERROR.
+//
+// The package knows the other rooms only as the functions in [Deps]. The package
+// client calls these endpoints.
+package admin

@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok") }
+
+func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := a.deps.Ready(); err != nil {
+		writeError(w, http.StatusServiceUnavailable, Unavailable, err.Error())
+		return
+	}
+	writeText(w, "ready")
+}
+
+func writeText(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintln(w, text)
+}
+
+func (a *Admin) stats(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, a.deps.Stats())
+}
+
+func (a *Admin) purge(w http.ResponseWriter, r *http.Request) {
+	query, err := parseQuery(r, "path", "unpin")
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	unpin, err := query.flag("unpin", false)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	path := query.Get("path")
+	if path == "" {
+		a.fail(w, r, badRequest("path is missing: expected a CID or /ipfs/CID/path"))
+		return
+	}
+	done, err := a.deps.Purge(r.Context(), path, unpin)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, PurgeResult{CID: done.CID.String(), Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept})
+}
+
+// query is a request's parameters, all of them known and valid.
+type query struct{ url.Values }
+
+// parseQuery refuses parameters that it was not told of: a misspelt "unpn=true"
+// must not quietly do something else.
+func parseQuery(r *http.Request, known ...string) (query, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return query{}, badRequest("the query cannot be read: %v", err)
+	}
+next:
+	for name := range values {
+		for _, k := range known {
+			if name == k {
+				continue next
+			}
+		}
+		return query{}, badRequest("unknown parameter %q, expected one of %q", clip(name), known)
+	}
+	return query{values}, nil
+}
+
+func (q query) flag(name string, otherwise bool) (bool, error) {
+	if !q.Has(name) {
+		return otherwise, nil
+	}
+	value, err := strconv.ParseBool(q.Get(name))
+	if err != nil {
+		return false, badRequest("%s is %q, expected true or false", name, clip(q.Get(name)))
+	}
+	return value, nil
+}
+
+// requestError is a fault of the request that this package finds itself.
+type requestError struct{ reason, details string }
+
+func (e *requestError) Error() string  { return e.details }
+func (e *requestError) Reason() string { return e.reason }
+
+func badRequest(format string, args ...any) error {
+	return &requestError{BadRequest, fmt.Sprintf(format, args...)}
+}
