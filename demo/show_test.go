@@ -207,17 +207,17 @@ func TestFailedWriteIsKept(t *testing.T) {
 
 func TestPlaceOf(t *testing.T) {
 	for header, want := range map[string]string{
-		"shoal; hit":                           "memory",
-		"shoal;hit;ttl=30":                     "memory",
-		"shoal; fwd=uri-miss; detail=disk":     "disk",
-		"shoal; fwd=uri-miss; detail=origin":   "origin",
-		`shoal; fwd=uri-miss; detail="origin"`: "origin",
+		"shoal; hit":                                            "memory",
+		"shoal;hit;ttl=30":                                      "memory",
+		"shoal; fwd=uri-miss; detail=disk":                      "disk",
+		"shoal; fwd=uri-miss; detail=origin":                    "origin",
+		`shoal; fwd=uri-miss; detail="origin"`:                  "origin",
 		"origin-edge; hit, shoal; fwd=uri-miss; detail=sibling": "sibling",
-		"shoal; detail=none": "",
-		"shoal; hit=?0":      "",
-		"shoal; fwd=stale":   "",
-		"":                   "",
-		";;;=,,":             "",
+		"shoal; detail=none":                                    "",
+		"shoal; hit=?0":                                         "",
+		"shoal; fwd=stale":                                      "",
+		"":                                                      "",
+		";;;=,,":                                                "",
 	} {
 		if got := placeOf(header); got != want {
 			t.Errorf("%q: got %q, want %q", header, got, want)
