@@ -19,7 +19,7 @@ const module = "github.com/shoal-cdn/shoal/"
 // may import block and nothing else.
 var arrows = map[string][]string{
 	".":      {"cli"},
-	"cli":    {"config", "edge", "demo", "admin/client", "ingest"},
+	"cli":    {"config", "edge", "demo", "admin", "admin/client", "ingest"},
 	"edge":   {"*"},
 	"config": {"*"},
 	"block":  {},

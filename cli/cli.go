@@ -93,12 +93,12 @@ func newRoot(env Environment) *cobra.Command {
 // and of the commands below it a usageError.
 func asUsage(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nRun '%s --help' for usage", err, c.CommandPath())}
+		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{fmt.Errorf("%w\nRun '%s --help' for usage", err, c.CommandPath())}
+				return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 			}
 			return nil
 		}

@@ -35,10 +35,7 @@ func serve(ctx context.Context, loaded *config.Loaded, log *slog.Logger) error {
 	}
 	e, err := edge.New(loaded.Config, edge.Build{Version: Build(), Log: log})
 	if err != nil {
-		if errors.Is(err, edge.ErrInUse) {
-			return usageError{err}
-		}
-		return err
+		return usageError{err} // nothing ran yet: the set-up is wrong
 	}
 	return errors.Join(e.Run(ctx), e.Close())
 }

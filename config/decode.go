@@ -86,13 +86,13 @@ func isSecret(target encoding.TextUnmarshaler) bool {
 func decodeStruct(key string, value any, field reflect.Value) error {
 	m, ok := value.(map[string]any)
 	if !ok {
-		return mistyped(key, value, "settings ("+strings.Join(names(field.Type()), ", ")+")")
+		return mistyped(key, value, "settings ("+strings.Join(settingNames(field.Type()), ", ")+")")
 	}
 	for _, name := range sortedKeys(m) {
 		i := fieldByName(field.Type(), name)
 		sub := join(key, name)
 		if i < 0 {
-			return &settingError{sub, fmt.Errorf("unknown setting; expected one of %s", strings.Join(names(field.Type()), ", "))}
+			return &settingError{sub, fmt.Errorf("unknown setting; expected one of %s", strings.Join(settingNames(field.Type()), ", "))}
 		}
 		if err := decode(sub, m[name], field.Field(i).Addr()); err != nil {
 			return err
@@ -188,7 +188,7 @@ func fieldByName(t reflect.Type, name string) int {
 	return -1
 }
 
-func names(t reflect.Type) []string {
+func settingNames(t reflect.Type) []string {
 	list := make([]string, 0, t.NumField())
 	for i := range t.NumField() {
 		list = append(list, fieldName(t.Field(i)))

@@ -156,7 +156,7 @@ func (l *Loaded) assign(key, text string) error {
 		}
 		i := fieldByName(target.Elem().Type(), name)
 		if i < 0 {
-			return &settingError{key, fmt.Errorf("unknown setting; expected one of %s", strings.Join(names(target.Elem().Type()), ", "))}
+			return &settingError{key, fmt.Errorf("unknown setting; expected one of %s", strings.Join(settingNames(target.Elem().Type()), ", "))}
 		}
 		target = target.Elem().Field(i).Addr()
 	}

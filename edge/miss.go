@@ -49,10 +49,3 @@ func (m *miss) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, 
 	}
 	return b, from, nil
 }
-
-// nowhere is the Getter behind an edge that has no origin.
-type nowhere struct{}
-
-func (nowhere) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	return nil, block.Origin, block.NotFound(c)
-}

@@ -1,0 +1,167 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/shoal-cdn/shoal/cli"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// shoal runs a command and returns its exit code and what it printed.
+func shoal(t *testing.T, environ []string, args ...string) (code int, out, err string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Run(t.Context(), args, cli.Environment{Out: &stdout, Err: &stderr, Environ: environ})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	if err := os.WriteFile(broken, []byte("cache: {disk: tiny}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args    string
+		environ []string
+		code    int
+		want    string
+	}{
+		{"", nil, 0, "Usage:"},
+		{"--help", nil, 0, "Usage:"},
+		{"version", nil, 0, "shoal "},
+		{"config check", nil, 0, "the defaults: valid"},
+		{"config check --config " + broken, nil, 2, `broken.yaml:1: cache.disk: "tiny" is not a size`},
+		{"config check", []string{"SHOAL_CONFIG=" + broken}, 2, "cache.disk"},
+		{"config check", []string{"SHOAL_LOG_LEVLE=x"}, 0, "SHOAL_LOG_LEVLE names no setting"},
+		{"config check --set log.level=loud", nil, 2, "log.level"},
+		{"serve --set cache.disk=1MiB", nil, 2, "cache.disk: 1MiB: expected at least 16MiB"},
+		{"serve now", nil, 2, "now"},
+		{"sevre", nil, 2, "sevre"},
+		{"serve --nonsense", nil, 2, "--nonsense"},
+		{"add", nil, 2, "add"},
+		{"purge", nil, 2, "purge"},
+		{"demo --edges 0", nil, 2, "edges"},
+		{"add /nowhere/at/all --edge http://127.0.0.1:1", nil, 1, "/nowhere/at/all"},
+		{"add . --edge http://127.0.0.1:1", nil, 1, "http://127.0.0.1:1"},
+		{"add nothing.car", nil, 1, "nothing.car"},
+		{"purge bafkqaaa --edge ftp://x", nil, 2, "ftp://x"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			code, out, stderr := shoal(t, tc.environ, strings.Fields(tc.args)...)
+			if code != tc.code || !strings.Contains(out+stderr, tc.want) {
+				t.Errorf("exit code %d; want %d with %q in\n%s%s", code, tc.code, tc.want, out, stderr)
+			}
+			if code != 0 && (out != "" || !strings.HasPrefix(stderr, "shoal: ") || strings.Count(stderr, "\n") != 1) {
+				t.Errorf("an error is one line on standard error that begins with shoal:, got %q and %q", out, stderr)
+			}
+		})
+	}
+}
+
+func TestConfigPrintMasksAndReadsBack(t *testing.T) {
+	t.Chdir(t.TempDir())
+	args := []string{"config", "print", "--set", "admin.token=hunter2", "--set", "cache.memory=1GiB"}
+	code, out, _ := shoal(t, nil, args...)
+	if code != 0 || strings.Contains(out, "hunter2") || !strings.Contains(out, "memory: 1GiB") {
+		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+	if err := os.WriteFile("config.yaml", []byte(strings.ReplaceAll(out, "********", "x")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := shoal(t, nil, "config", "check"); code != 0 {
+		t.Errorf("what print prints is not valid: %s", stderr)
+	}
+}
+
+// lineWriter finds what an edge logs when it serves.
+type lineWriter struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	serving chan string
+	once    sync.Once
+}
+
+var servingLine = regexp.MustCompile(`msg=serving .*admin=(\S+)`)
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(p)
+	if m := servingLine.FindSubmatch(w.text.Bytes()); m != nil {
+		w.once.Do(func() { w.serving <- string(m[1]) })
+	}
+	return len(p), nil
+}
+
+func TestServeAddPurge(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	log := &lineWriter{serving: make(chan string, 1)}
+	done := make(chan int, 1)
+	go func() {
+		done <- cli.Run(ctx, []string{"serve", "--set", "gateway.listen=127.0.0.1:0"}, cli.Environment{
+			Out: io.Discard, Err: log, Environ: []string{"SHOAL_ADMIN_LISTEN=127.0.0.1:0", "SHOAL_ADMIN_TOKEN=s3cret"},
+		})
+	}()
+	var edge string
+	select {
+	case edge = <-log.serving:
+	case code := <-done:
+		t.Fatalf("serve ended with %d: %s", code, log.text.String())
+	}
+	environ := []string{"SHOAL_EDGE=http://" + edge, "SHOAL_TOKEN=s3cret"}
+
+	site := t.TempDir()
+	if err := os.WriteFile(filepath.Join(site, "index.html"), []byte("<h1>hello</h1>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := shoal(t, environ, "add", "--token", "wrong", site); code != 1 || !strings.Contains(stderr, "token") {
+		t.Errorf("a wrong token: exit code %d, %s", code, stderr)
+	}
+	code, out, stderr := shoal(t, environ, "add", "-q", site)
+	cid := strings.TrimSpace(out)
+	if code != 0 || !strings.HasPrefix(cid, "bafy") || stderr != "" {
+		t.Fatalf("add -q: exit code %d, %q, %q", code, out, stderr)
+	}
+	code, out, _ = shoal(t, environ, "add", site)
+	if code != 0 || !strings.Contains(out, cid) || !strings.Contains(out, "http://localhost:") || !strings.Contains(out, "pinned") {
+		t.Errorf("add: exit code %d, %q", code, out)
+	}
+	code, out, _ = shoal(t, environ, "add", "--json", "--no-pin", site)
+	for line := range strings.Lines(out) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("add --json printed %q", line)
+		}
+	}
+	if code != 0 || !strings.Contains(out, cid) {
+		t.Errorf("add --json: exit code %d, %q", code, out)
+	}
+	if code, _, stderr := shoal(t, environ, "purge", cid); code != 1 || !strings.Contains(stderr, "unpin") {
+		t.Errorf("purge of pinned content: exit code %d, %s", code, stderr)
+	}
+	if code, out, stderr := shoal(t, environ, "purge", "--unpin", cid); code != 0 || !strings.Contains(out, "forgot "+cid+": 2 blocks") {
+		t.Errorf("purge: exit code %d, %q, %q", code, out, stderr)
+	}
+
+	stop()
+	if code := <-done; code != 0 {
+		t.Errorf("serve: exit code %d\n%s", code, log.text.String())
+	}
+	if strings.Contains(log.text.String(), "s3cret") {
+		t.Error("the token is in the log")
+	}
+}

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/shoal-cdn/shoal/admin"
+)
+
+// progress draws how far an import has come: on a terminal, and nowhere else.
+type progress struct{ bar *progressbar.ProgressBar }
+
+// newProgress returns a bar for total bytes (0: not known), or one that draws
+// nothing.
+func newProgress(env Environment, total int64, quiet bool) *progress {
+	if quiet || !env.Terminal {
+		return &progress{}
+	}
+	if total <= 0 {
+		total = -1
+	}
+	return &progress{progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(env.Err),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionSetWidth(max(10, min(30, env.Width-60))),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetDescription("adding"),
+	)}
+}
+
+func (p *progress) show(done admin.Progress) {
+	if p.bar == nil {
+		return
+	}
+	p.bar.Describe(fmt.Sprintf("%s files, %s blocks", humanize.Comma(done.Files), humanize.Comma(done.Blocks)))
+	_ = p.bar.Set64(done.Bytes)
+}
+
+// finish clears the bar from the terminal.
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}

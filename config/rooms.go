@@ -1,0 +1,94 @@
+package config
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/blockstore"
+	"github.com/shoal-cdn/shoal/cache"
+	"github.com/shoal-cdn/shoal/gateway"
+	"github.com/shoal-cdn/shoal/names"
+	"github.com/shoal-cdn/shoal/origin"
+)
+
+// Default returns the settings of an edge that nothing was configured for: the
+// defaults of its rooms. It serves what is added to it.
+func Default() Config {
+	public, store, memory, operator := gateway.DefaultOptions(), blockstore.DefaultOptions(), cache.DefaultOptions(), admin.DefaultOptions()
+	c := Config{
+		Data: "./data",
+		Gateway: Gateway{
+			Listen:           ":8080",
+			Serve:            string(public.Serve),
+			MaxRequests:      public.MaxRequests,
+			RetrievalTimeout: Duration(public.RetrievalTimeout),
+			DrainTimeout:     Duration(public.DrainTimeout),
+		},
+		Cache: Cache{Memory: Size(memory.Bytes), Disk: Size(store.Capacity)},
+		Admin: Admin{Listen: operator.Listen},
+		Log:   Log{Level: "info", Format: "text"},
+	}
+	for _, h := range public.Hosts {
+		c.Gateway.Hosts = append(c.Gateway.Hosts, Host(h))
+	}
+	return c
+}
+
+// GatewayOptions returns what the public door is built from.
+func (c *Config) GatewayOptions() gateway.Options {
+	o := gateway.DefaultOptions()
+	o.Serve = gateway.ServePolicy(c.Gateway.Serve)
+	o.Hosts = nil
+	for _, h := range c.Gateway.Hosts {
+		o.Hosts = append(o.Hosts, gateway.Host(h))
+	}
+	for _, s := range c.Sites {
+		o.Sites = append(o.Sites, gateway.Site(s))
+	}
+	o.TrustedProxies = c.Gateway.TrustedProxies
+	o.MaxRequests = c.Gateway.MaxRequests
+	o.RetrievalTimeout = time.Duration(c.Gateway.RetrievalTimeout)
+	o.DrainTimeout = time.Duration(c.Gateway.DrainTimeout)
+	return o
+}
+
+// CacheOptions returns what the memory cache is built from.
+func (c *Config) CacheOptions() cache.Options {
+	o := cache.DefaultOptions()
+	o.Bytes = int64(c.Cache.Memory)
+	return o
+}
+
+// StoreOptions returns what the block store is built from.
+func (c *Config) StoreOptions() blockstore.Options {
+	o := blockstore.DefaultOptions()
+	o.Dir = filepath.Join(c.Data, "blocks")
+	o.Capacity = int64(c.Cache.Disk)
+	return o
+}
+
+// OriginOptions returns what the origins are built from.
+func (c *Config) OriginOptions() origin.Options {
+	o := origin.DefaultOptions()
+	for _, s := range c.Origins {
+		o.Origins = append(o.Origins, origin.Spec{Type: s.Type, URL: s.URL, Path: s.Path, Token: s.Token.Reveal()})
+	}
+	return o
+}
+
+// NamesOptions returns what the name resolver is built from.
+func (c *Config) NamesOptions() names.Options {
+	o := names.DefaultOptions()
+	o.Resolvers = c.Names.Resolvers
+	o.IPNSGateway = c.Names.IPNSGateway
+	return o
+}
+
+// AdminOptions returns what the operator's door is built from.
+func (c *Config) AdminOptions() admin.Options {
+	o := admin.DefaultOptions()
+	o.Listen = c.Admin.Listen
+	o.Token = c.Admin.Token.Reveal()
+	return o
+}

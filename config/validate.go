@@ -1,0 +1,51 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/shoal-cdn/shoal/blockstore"
+)
+
+// Validate reports the first setting that cannot work, naming its key, its value
+// and what was expected. It looks at nothing outside of c.
+func (c *Config) Validate() error {
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`@/,"\`, r) }) || len(c.Name) > 253 {
+		return fmt.Errorf("name: %q: expected up to 253 printable ASCII characters without spaces, quotes, commas, slashes or @", c.Name)
+	}
+	if c.Data == "" {
+		return errors.New("data: expected the path of a folder")
+	}
+	if _, _, err := net.SplitHostPort(c.Gateway.Listen); err != nil {
+		return fmt.Errorf("gateway.listen: %q: expected host:port, such as :8080", c.Gateway.Listen)
+	}
+	if c.Cache.Disk < blockstore.MinCapacity {
+		return fmt.Errorf("cache.disk: %s: expected at least %s", c.Cache.Disk, Size(blockstore.MinCapacity))
+	}
+	if err := new(slog.Level).UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return fmt.Errorf("log.level: %q: expected debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fmt.Errorf("log.format: %q: expected text or json", c.Log.Format)
+	}
+	for _, room := range []interface{ Validate() error }{
+		c.GatewayOptions(), c.CacheOptions(), c.StoreOptions(), c.OriginOptions(), c.NamesOptions(), c.AdminOptions(),
+	} {
+		if err := room.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SlogLevel returns the level as the logger takes it; info if it is not valid.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}

@@ -1,0 +1,227 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/blockstore"
+	"github.com/shoal-cdn/shoal/cache"
+	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/gateway"
+	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/names"
+	"github.com/shoal-cdn/shoal/origin"
+)
+
+// Build says which program runs the edge.
+type Build struct {
+	// Version is shown in metrics, statistics and the log.
+	Version string
+	// Log takes every room's lines.
+	Log *slog.Logger
+}
+
+// Edge is one edge: all of its rooms, and its two doors.
+type Edge struct {
+	cfg     config.Config
+	build   Build
+	started time.Time
+	metrics *prometheus.Registry
+
+	store   *blockstore.Store
+	origins *origin.Set
+	names   *names.Names
+	cache   *cache.Cache
+	gateway *gateway.Gateway
+	ingest  *ingest.Ingester
+	admin   *admin.Admin
+
+	public, operator net.Listener
+
+	serving atomic.Bool
+	// closers undo New, last first.
+	closers []func() error
+}
+
+// New builds an edge and opens its listeners; it serves nobody until [Edge.Run].
+// An error is a mistake in the set-up: a folder in use, an archive that is not
+// there, an address that cannot be listened on. Nothing stays open then.
+func New(cfg config.Config, build Build) (*Edge, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Edge{cfg: cfg, build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
+	for _, step := range []func() error{
+		e.openMetrics, e.openStore, e.openOrigins, e.openNames, e.openCache, e.openGateway, e.openAdmin, e.listen,
+	} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	return e, nil
+}
+
+// onClose has Close call f, before whatever was opened earlier is closed.
+func (e *Edge) onClose(f func() error) { e.closers = append(e.closers, f) }
+
+func (e *Edge) openMetrics() error {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shoal_build_info", Help: "Always 1; the labels say which edge and which program this is.",
+		ConstLabels: prometheus.Labels{"version": e.build.Version, "edge": e.cfg.EdgeName()},
+	})
+	info.Set(1)
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info,
+	} {
+		if err := e.metrics.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (e *Edge) openStore() (err error) {
+	if e.store, err = blockstore.New(e.cfg.StoreOptions(), e.room("blockstore"), e.metrics); err != nil {
+		return err
+	}
+	e.onClose(e.store.Close)
+	return nil
+}
+
+func (e *Edge) openOrigins() (err error) {
+	if e.origins, err = origin.New(e.cfg.OriginOptions(), e.room("origin"), e.metrics); err != nil {
+		return err
+	}
+	e.onClose(e.origins.Close)
+	return nil
+}
+
+func (e *Edge) openNames() (err error) {
+	if e.names, err = names.New(e.cfg.NamesOptions(), e.room("names"), e.metrics); err != nil {
+		return err
+	}
+	e.onClose(e.names.Close)
+	return nil
+}
+
+func (e *Edge) openCache() (err error) {
+	next := &miss{disk: e.store, fetch: e.origins, log: e.room("edge")}
+	if e.cache, err = cache.New(e.cfg.CacheOptions(), next, e.metrics); err != nil {
+		return err
+	}
+	e.onClose(e.cache.Close)
+	return nil
+}
+
+func (e *Edge) openGateway() (err error) {
+	e.gateway, err = gateway.New(e.cfg.GatewayOptions(), gateway.Deps{
+		Blocks: &local{cache: e.cache, store: e.store}, Names: e.names, Pins: e.store,
+		Log: e.room("gateway"), Registry: e.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	e.onClose(e.gateway.Close)
+	return nil
+}
+
+func (e *Edge) openAdmin() (err error) {
+	if e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.room("ingest")); err != nil {
+		return err
+	}
+	e.admin, err = admin.New(e.cfg.AdminOptions(), admin.Deps{
+		Import: importer{e.ingest}, Purge: e.purge, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
+	}, e.room("admin"))
+	return err
+}
+
+func (e *Edge) listen() (err error) {
+	if e.public, err = net.Listen("tcp", e.cfg.Gateway.Listen); err != nil {
+		return fmt.Errorf("gateway.listen: %w", err)
+	}
+	e.onClose(closeListener(e.public))
+	if e.operator, err = net.Listen("tcp", e.cfg.Admin.Listen); err != nil {
+		return fmt.Errorf("admin.listen: %w", err)
+	}
+	e.onClose(closeListener(e.operator))
+	return nil
+}
+
+// closeListener closes a listener that a server may have closed already.
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (e *Edge) room(name string) *slog.Logger { return e.build.Log.With("room", name) }
+
+// GatewayAddr returns the address on which visitors are served.
+func (e *Edge) GatewayAddr() net.Addr { return e.public.Addr() }
+
+// AdminAddr returns the address on which the operator is served.
+func (e *Edge) AdminAddr() net.Addr { return e.operator.Addr() }
+
+// Run serves until ctx ends, then drains and returns nil if every request in
+// flight was finished. The operator's door closes last, so that readiness can be
+// watched to the end. Run is called once.
+func (e *Edge) Run(ctx context.Context) error {
+	e.build.Log.Info("serving", "edge", e.cfg.EdgeName(), "version", e.build.Version,
+		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
+		"sites", len(e.cfg.Sites), "origins", e.origins.Len(), "serve", e.cfg.Gateway.Serve)
+	e.serving.Store(true)
+	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
+	gatewayCtx, drain := context.WithCancel(failed)
+	operatorCtx, closeOperator := context.WithCancel(failed)
+	group.Go(func() error {
+		defer closeOperator()
+		return e.gateway.Serve(gatewayCtx, e.public)
+	})
+	group.Go(func() error { return e.admin.Serve(operatorCtx, e.operator) })
+
+	select {
+	case <-ctx.Done():
+		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.cfg.Gateway.DrainTimeout.String())
+	case <-failed.Done():
+	}
+	e.serving.Store(false)
+	drain()
+	err := group.Wait()
+	closeOperator()
+	if err == nil {
+		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
+	}
+	return err
+}
+
+// ready reports why this edge should get no traffic, or nil.
+func (e *Edge) ready() error {
+	if !e.serving.Load() {
+		return errors.New("not serving: starting or draining")
+	}
+	return nil
+}
+
+// Close releases everything that New opened. It is called after Run has returned,
+// or instead of Run.
+func (e *Edge) Close() error {
+	var errs []error
+	for i := len(e.closers) - 1; i >= 0; i-- {
+		errs = append(errs, e.closers[i]())
+	}
+	e.closers = nil
+	return errors.Join(errs...)
+}
