@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -189,10 +190,10 @@ func validateHosts(hosts []Host) error {
 func checkHostname(host string) error {
 	const want = "want a DNS name such as www.example.org, without scheme, port or path"
 	if host == "" || strings.ContainsAny(host, "/:*@ \t\\") || strings.HasPrefix(host, ".") {
-		return fmt.Errorf(want)
+		return errors.New(want)
 	}
 	if _, ok := dns.IsDomainName(host); !ok {
-		return fmt.Errorf(want)
+		return errors.New(want)
 	}
 	return nil
 }
@@ -235,7 +236,7 @@ func parseContent(content string) (path.Path, error) {
 		}
 	case path.IPNSNamespace:
 	default:
-		return nil, fmt.Errorf(want)
+		return nil, errors.New(want)
 	}
 	return p, nil
 }
