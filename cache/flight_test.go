@@ -164,18 +164,19 @@ func TestNobodyJoinsAFetchThatIsBeingCancelled(t *testing.T) {
 }
 
 func TestDoneContextStartsNothing(t *testing.T) {
-	l := &layer{source: block.Disk}
-	id := l.add(t, 1, 10)
-	c := open(t, 1<<20, l)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, _, err := c.Get(ctx, id); !errors.Is(err, context.Canceled) || l.asked.Load() != 0 {
-		t.Fatalf("got %v, asked %d times", err, l.asked.Load())
-	}
-	get(t, c, id, block.Disk)
-	if _, src, err := c.Get(ctx, id); err != nil || src != block.Memory {
-		t.Fatalf("a hit got %s, %v", src, err)
-	}
+	flying(t, func(t *testing.T, c *cache.Cache, s *slow, id cid.Cid) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, _, err := c.Get(ctx, id)
+		synctest.Wait()
+		if !errors.Is(err, context.Canceled) || s.asked.Load() != 0 {
+			t.Fatalf("got %v, asked %d times", err, s.asked.Load())
+		}
+		get(t, c, id, block.Sibling)
+		if _, src, err := c.Get(ctx, id); err != nil || src != block.Memory {
+			t.Fatalf("a hit got %s, %v", src, err)
+		}
+	})
 }
 
 type traceKey struct{}

@@ -55,8 +55,9 @@ func (s *shard) peek(key string) (blocks.Block, bool) {
 	return b, ok
 }
 
-// keep stores b and evicts what is too much. It evicts first, so that the budget
-// holds at every moment. The caller holds mu.
+// keep stores b, which is not there yet: a flight starts only for what is not, and
+// nothing else stores. It evicts first, so that the budget holds at every moment.
+// The caller holds mu.
 func (s *shard) keep(b blocks.Block) {
 	// The key shares memory with the block's own CID, not with the one that
 	// somebody asked with.
@@ -64,7 +65,6 @@ func (s *shard) keep(b blocks.Block) {
 	if cost > s.budget || s.closed {
 		return
 	}
-	s.drop(key)
 	for s.bytes+cost > s.budget {
 		_, old, _ := s.lru.RemoveOldest()
 		s.bytes -= charge(old)
