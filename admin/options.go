@@ -54,11 +54,12 @@ func (o Options) Validate() error {
 	if o.MaxImports < 1 {
 		return fmt.Errorf("admin: MaxImports is %d, expected at least 1", o.MaxImports)
 	}
-	for name, d := range map[string]time.Duration{
-		"StallTimeout": o.StallTimeout, "ProgressInterval": o.ProgressInterval, "DrainTimeout": o.DrainTimeout,
-	} {
-		if d <= 0 {
-			return fmt.Errorf("admin: %s is %s, expected more than 0", name, d)
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"StallTimeout", o.StallTimeout}, {"ProgressInterval", o.ProgressInterval}, {"DrainTimeout", o.DrainTimeout}} {
+		if d.value <= 0 {
+			return fmt.Errorf("admin: %s is %s, expected more than 0", d.name, d.value)
 		}
 	}
 	return nil

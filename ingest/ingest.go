@@ -18,7 +18,7 @@ import (
 // Store keeps the blocks of this edge and protects those that have an owner.
 //
 // PutHeld stores b and holds it for owner in one step, so that it cannot be
-// evicted in between. Hold adds blocks that are already stored to what owner
+// evicted in between; its errors name the block. Hold adds blocks that are already stored to what owner
 // holds; a block that is not stored is an error, and holding a block twice for one
 // owner is the same as once. Commit makes owner's holds durable: they are there
 // again after a restart, and one that was never committed is not. Release ends

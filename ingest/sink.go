@@ -38,7 +38,7 @@ func (s *sink) put(b *block.Verified) error {
 	}
 	s.group.Go(func() error {
 		if err := s.store.PutHeld(s.ctx, s.owner, b); err != nil {
-			return fmt.Errorf("store block %s: %w", b.Cid(), err)
+			return fmt.Errorf("keep what was sent: %w", err) // a store names the block
 		}
 		return nil
 	})

@@ -73,7 +73,7 @@ func TestFileCIDsArePublishedOnes(t *testing.T) {
 		{"two levels", "v1-2025-seed", 1<<30 + 1, "bafybeibdsi225ugbkmpbdohnxioyab6jsqrmkts3twhpvfnzp77xtzpyhe"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.size > 1<<29 && testing.Short() {
+			if tc.size > 1<<29 && (testing.Short() || raceDetector) {
 				t.Skip("1 GiB of content")
 			}
 			t.Parallel()

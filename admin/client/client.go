@@ -77,25 +77,19 @@ func (c *Client) Add(ctx context.Context, contentType string, body io.Reader, p 
 		query.Set("name", p.Name)
 	}
 	source := &watchedReader{r: body}
+	// The HTTP client waits for a read of the body that is under way, even when
+	// the request is cancelled; on a pipe that can be forever.
+	defer context.AfterFunc(ctx, func() { _ = source.Close() })()
 	res, err := c.send(ctx, http.MethodPost, "/api/v1/add", query, source, http.Header{"Content-Type": {contentType}, "Expect": {"100-continue"}})
 	if err != nil {
-		if failed := source.failure(); failed != nil {
-			return admin.AddResult{}, fmt.Errorf("read what to add: %w", failed)
-		}
-		return admin.AddResult{}, err
+		return admin.AddResult{}, source.explain(ctx, err)
 	}
 	defer res.Body.Close()
 	result, err := readLines(res.Body, progress)
-	if err == nil {
-		return result, nil
+	if err != nil {
+		return admin.AddResult{}, source.explain(ctx, err)
 	}
-	if failed := source.failure(); failed != nil {
-		return admin.AddResult{}, fmt.Errorf("read what to add: %w", failed)
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		return admin.AddResult{}, fmt.Errorf("import stopped: %w", cause)
-	}
-	return admin.AddResult{}, err
+	return result, nil
 }
 
 // readLines reads the answer to an import up to its last line.
@@ -227,9 +221,14 @@ func (w *watchedReader) Close() error {
 	return nil
 }
 
-func (w *watchedReader) failure() error {
-	if err := w.err.Load(); err != nil {
-		return *err
+// explain returns why a request with this body failed with err: first the caller
+// who left, then the body itself, then whatever it led to.
+func (w *watchedReader) explain(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("import stopped: %w", cause)
 	}
-	return nil
+	if failed := w.err.Load(); failed != nil {
+		return fmt.Errorf("read what to add: %w", *failed)
+	}
+	return err
 }
