@@ -45,6 +45,7 @@ func newPrinter(o Options) *printer {
 	if p.width < 20 {
 		p.width = 80
 	}
+	p.await()
 	return p
 }
 
@@ -70,6 +71,16 @@ func (p *printer) event(name string, fields any) {
 	p.write(p.out, string(line)+"\n")
 }
 
+// await lets the first plain line come after some time: what is over sooner has its
+// last one.
+func (p *printer) await() {
+	if p.terminal {
+		p.next = time.Time{}
+	} else {
+		p.next = time.Now().Add(plainEvery)
+	}
+}
+
 // due reports whether enough time has passed for another line.
 func (p *printer) due(every time.Duration) bool {
 	now := time.Now()
@@ -86,7 +97,7 @@ func (p *printer) publishing(c *content, sent int64) {
 	if p.terminal {
 		every = refresh
 	}
-	if p.json || sent == 0 && !p.terminal || !p.due(every) {
+	if p.json || !p.due(every) {
 		return
 	}
 	p.draw(line{{"Publishing " + c.title, bold}, {"  " + size(sent) + " of " + size(c.bytes), plain}})
@@ -118,7 +129,7 @@ func (p *printer) opening(s Serving) {
 func (p *printer) progress(r Result, visitors int) {
 	switch {
 	case p.json:
-		if p.due(plainEvery / 2) {
+		if p.due(plainEvery) {
 			p.event("progress", r)
 		}
 	case p.terminal:
@@ -138,7 +149,7 @@ func (p *printer) phaseDone(r Result, visitors int) {
 	default:
 		p.settle(summary(r, visitors))
 	}
-	p.next = time.Time{}
+	p.await()
 }
 
 // picture is what a terminal shows of a phase.

@@ -1,14 +1,12 @@
 package demo
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 )
 
 // publish adds the content to the edge whose admin API is at addr, pinned, and
@@ -39,36 +37,38 @@ func publish(ctx context.Context, addr string, c *content, sent func(int64)) (st
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 300))
-		return "", fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(text)))
+		var refusal importLine
+		if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&refusal); err == nil && refusal.Error != nil {
+			return "", errors.New(refusal.Error.Details)
+		}
+		return "", errors.New(res.Status)
 	}
 	return lastCID(res.Body)
 }
 
-// lastCID reads the progress of an import, one JSON object a line, of which the
-// last one has the CID or the error.
+// An importLine is one line of the answer to an import: of its progress, of which
+// nothing is needed here, or at the end the CID or the error.
+type importLine struct {
+	CID   string `json:"cid"`
+	Error *struct {
+		Details string `json:"details"`
+	} `json:"error"`
+}
+
 func lastCID(body io.Reader) (string, error) {
-	var line struct {
-		CID   string `json:"cid"`
-		Error any    `json:"error"`
-	}
-	lines := bufio.NewScanner(body)
-	for lines.Scan() {
-		if len(lines.Bytes()) == 0 {
-			continue
+	lines := json.NewDecoder(body)
+	for {
+		var line importLine
+		err := lines.Decode(&line)
+		switch {
+		case err == io.EOF:
+			return "", errors.New("the answer ended without a CID")
+		case err != nil:
+			return "", fmt.Errorf("the answer: %w", err)
+		case line.Error != nil:
+			return "", errors.New(line.Error.Details)
+		case line.CID != "":
+			return line.CID, nil
 		}
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			return "", fmt.Errorf("answer %.100q: %w", lines.Text(), err)
-		}
-		if line.Error != nil {
-			return "", fmt.Errorf("%v", line.Error)
-		}
 	}
-	if err := lines.Err(); err != nil {
-		return "", err
-	}
-	if line.CID == "" {
-		return "", errors.New("the answer ended without a CID")
-	}
-	return line.CID, nil
 }

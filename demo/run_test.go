@@ -29,7 +29,7 @@ func options(t *testing.T, s *starter) (demo.Options, *bytes.Buffer) {
 	var out bytes.Buffer
 	o := demo.DefaultOptions()
 	o.Out, o.Live, o.Start = &out, io.Discard, s.start
-	o.Visitors, o.Spread, o.Limit, o.TempDir = 30, 0, time.Minute, t.TempDir()
+	o.Visitors, o.Spread, o.Limit, o.TempDir = 12, 0, time.Minute, t.TempDir()
 	return o, &out
 }
 
@@ -76,7 +76,7 @@ func checkStory(t *testing.T, got map[string]demo.Result) {
 	t.Helper()
 	cold, warm, off, restarted := got["cold"], got["warm"], got["origin off"], got["restarted"]
 	for name, r := range got {
-		if r.Requests == 0 || r.Requests != cold.Requests || r.Bytes != cold.Bytes || r.Failed != 0 || r.Cut || r.Visitors != 30 || r.P99 < r.P50 || r.P50 <= 0 {
+		if r.Requests == 0 || r.Requests != cold.Requests || r.Bytes != cold.Bytes || r.Failed != 0 || r.Cut || r.Visitors != 12 || r.P99 < r.P50 || r.P50 <= 0 {
 			t.Errorf("%s: %+v, want the same crowd as the cold one and no failure", name, r)
 		}
 	}
@@ -152,7 +152,7 @@ func TestOtherContent(t *testing.T) {
 			if err := demo.Run(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			if r := results(t, out)["warm"]; r.Requests < 30 || r.Failed > 0 {
+			if r := results(t, out)["warm"]; r.Requests < 12 || r.Failed > 0 {
 				t.Errorf("%+v", r)
 			}
 			clean(t, s, o)

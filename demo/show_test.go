@@ -58,8 +58,10 @@ func TestPlainOutput(t *testing.T) {
 	p.published(c, "bafyexample")
 	p.opening(Serving{Site: "http://demo.localhost:1/", CID: "http://bafyexample.ipfs.localhost:1/"})
 	for _, r := range someResults() {
-		p.progress(r, 80) // the first is due at once
-		p.progress(r, 80) // and this one is not
+		p.progress(r, 80) // too early
+		p.next = time.Time{}
+		p.progress(r, 80) // due
+		p.progress(r, 80) // and again too early
 		p.phaseDone(r, 80)
 	}
 	p.table(someResults()[:1])
@@ -159,6 +161,7 @@ func TestJSONOutput(t *testing.T) {
 	p.publishing(c, 5)
 	p.published(c, "bafyexample")
 	p.opening(Serving{Site: "http://demo.localhost:1/"})
+	p.next = time.Time{}
 	p.progress(someResults()[0], 80)
 	p.phaseDone(someResults()[0], 80)
 	p.table(someResults())
@@ -254,5 +257,21 @@ shoal_origin_requests_total{origin="http://127.0.0.1:1",outcome="error"} 2
 	}
 	if _, err := parseCounters(strings.NewReader("<html>not metrics")); err == nil {
 		t.Error("HTML was accepted")
+	}
+}
+
+func TestImportAnswers(t *testing.T) {
+	const progress = `{"progress":{"files":1}}` + "\n"
+	for answer, want := range map[string]string{
+		progress + `{"cid":"bafy"}` + "\n":                                  "bafy",
+		progress + `{"error":{"reason":"BAD_REQUEST","details":"cut off"}}`: "cut off",
+		progress:        "ended without a CID",
+		"":              "ended without a CID",
+		progress + "<h": "invalid character",
+	} {
+		id, err := lastCID(strings.NewReader(answer))
+		if got := id; err != nil && !strings.Contains(err.Error(), want) || err == nil && got != want {
+			t.Errorf("%q: got %q, %v; want %q", answer, id, err, want)
+		}
 	}
 }

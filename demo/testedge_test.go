@@ -255,10 +255,10 @@ func (e *smallExchange) Close() error { return nil }
 func (e *smallEdge) add(w http.ResponseWriter, r *http.Request) {
 	id, err := e.importTar(r.Context(), r.Body)
 	if err != nil {
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"details": err.Error()}})
 		return
 	}
-	_ = json.NewEncoder(w).Encode(map[string]int{"files": 1})
+	_ = json.NewEncoder(w).Encode(map[string]any{"progress": map[string]int{"files": 1}})
 	_ = json.NewEncoder(w).Encode(map[string]string{"cid": id.String()})
 }
 

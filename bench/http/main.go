@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Options says what to measure and how long.
+type Options struct {
+	Binary      string // of the edge; "" builds it from this repository
+	Connections int
+	Round       time.Duration // how long a side is measured at a time
+	Rounds      int           // how often each side is
+	Set         settings      // further settings of the edge
+	Only        string        // the one case to measure; "" for all
+}
+
+// settings is a flag that may be repeated.
+type settings []string
+
+func (s *settings) String() string { return fmt.Sprint(*s) }
+
+// Set implements [flag.Value].
+func (s *settings) Set(value string) error {
+	*s = append(*s, value)
+	return nil
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "bare" {
+		exit(serveBare(os.Args[2]))
+	}
+	var o Options
+	flag.StringVar(&o.Binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")
+	flag.IntVar(&o.Connections, "connections", 32, "how `MANY` connections ask at once")
+	flag.DurationVar(&o.Round, "round", 2*time.Second, "how `LONG` a side is measured at a time")
+	flag.IntVar(&o.Rounds, "rounds", 3, "how `OFTEN` each side is measured; the median counts")
+	flag.Var(&o.Set, "set", "a further setting of the edge, as `key=value`; may be repeated")
+	flag.StringVar(&o.Only, "only", "", "measure this one `CASE`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exit(run(ctx, o))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench/http: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func run(ctx context.Context, o Options) (err error) {
+	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 {
+		return fmt.Errorf("connections %d, rounds %d, round %s: must be positive", o.Connections, o.Rounds, o.Round)
+	}
+	selected := cases
+	if o.Only != "" {
+		i := slices.IndexFunc(cases, func(c benchCase) bool { return c.name == o.Only })
+		if i < 0 {
+			return fmt.Errorf("only: %q: no such case", o.Only)
+		}
+		selected = cases[i : i+1]
+	}
+	dir, err := os.MkdirTemp("", "shoal-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	files := filepath.Join(dir, "files")
+	if err := writeFiles(files); err != nil {
+		return err
+	}
+	bare, err := startBare(ctx, files)
+	if err != nil {
+		return fmt.Errorf("start the bare server: %w", err)
+	}
+	defer bare.stop()
+	edge, err := startEdge(ctx, o, dir, files)
+	if err != nil {
+		return fmt.Errorf("start the edge: %w", err)
+	}
+	defer edge.stop()
+
+	fmt.Printf("%s, %d CPUs, %s/%s, %d connections (4 for the largest file), %d rounds of %s each; settings of the edge: default %v\n\n",
+		runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, o.Connections, o.Rounds, o.Round, []string(o.Set))
+	fmt.Print(heading)
+	for _, c := range selected {
+		pair, err := measure(ctx, o, c, files, bare, edge)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		fmt.Print(pair.row(c))
+	}
+	return nil
+}
+
+// measure takes turns between the two servers and returns each one's median round.
+func measure(ctx context.Context, o Options, c benchCase, files string, bare, edge *server) (pair, error) {
+	sides := [2]*server{bare, edge}
+	var rounds [2][]round
+	for i, s := range sides {
+		if err := check(s, c, files); err != nil {
+			return pair{}, fmt.Errorf("%s: %w", s.name, err)
+		}
+		if _, err := load(ctx, s, c, o.Connections, o.Round/4); err != nil {
+			return pair{}, fmt.Errorf("%s: warm up: %w", sides[i].name, err)
+		}
+	}
+	for range o.Rounds {
+		for i, s := range sides {
+			r, err := load(ctx, s, c, o.Connections, o.Round)
+			if err != nil {
+				return pair{}, fmt.Errorf("%s: %w", s.name, err)
+			}
+			rounds[i] = append(rounds[i], r)
+		}
+	}
+	return pair{median(rounds[0]), median(rounds[1])}, nil
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// A server is a process that is measured.
+type server struct {
+	name       string
+	addr, host string // where it listens, and the name to ask for
+	admin      string // of an edge
+	etag       string // of the file of the case under way
+	cmd        *exec.Cmd
+}
+
+// stop ends the process, which has nothing to lose.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+}
+
+// cpu returns the CPU time that the process has used; 0 where /proc does not tell.
+func (s *server) cpu() time.Duration {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	// The second field is the program's name in brackets and may hold spaces;
+	// utime and stime are the 14th and 15th, in hundredths of a second.
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// begin starts a process whose log goes to a file, and waits for the line of the
+// log that says where it listens.
+func begin(ctx context.Context, name, log string, cmd *exec.Cmd) (*server, error) {
+	file, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	cmd.Stderr = file
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{name: name, cmd: cmd}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		data, err := os.ReadFile(log)
+		if err != nil {
+			break
+		}
+		for line := range bytes.Lines(data) {
+			var l struct{ Msg, Gateway, Admin string }
+			if json.Unmarshal(line, &l) == nil && l.Msg == "serving" {
+				s.addr, s.admin = l.Gateway, l.Admin
+				return s, nil
+			}
+		}
+	}
+	s.stop()
+	data, _ := os.ReadFile(log)
+	return nil, errors.Join(ctx.Err(), fmt.Errorf("it does not serve; its log: %.2000s", data))
+}
+
+func startBare(ctx context.Context, files string) (*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s, err := begin(ctx, "net/http", filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, "bare", files))
+	if err == nil {
+		s.host = "bench.localhost"
+	}
+	return s, err
+}
+
+// startEdge adds the files to an edge and starts it again as their site.
+func startEdge(ctx context.Context, o Options, dir, files string) (*server, error) {
+	binary := o.Binary
+	if binary == "" {
+		binary = filepath.Join(dir, "shoal")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/shoal-cdn/shoal")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build: %w: %s", err, out)
+		}
+	}
+	start := func(set ...string) (*server, error) {
+		args := []string{"serve"}
+		for _, s := range append([]string{"data=" + filepath.Join(dir, "data"), "gateway.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "log.format=json"}, append(o.Set, set...)...) {
+			args = append(args, "--set", s)
+		}
+		cmd := exec.CommandContext(ctx, binary, args...)
+		cmd.Dir = dir
+		return begin(ctx, "edge", filepath.Join(dir, "edge.log"), cmd)
+	}
+	s, err := start("log.level=info")
+	if err != nil {
+		return nil, err
+	}
+	add := exec.CommandContext(ctx, binary, "add", "--json", "--edge", "http://"+s.admin, files)
+	add.Stderr = os.Stderr
+	out, err := add.Output()
+	s.stop()
+	if err != nil {
+		return nil, fmt.Errorf("add the files: %w", err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	var added struct{ CID string }
+	if err := json.Unmarshal(lines[len(lines)-1], &added); err != nil || added.CID == "" {
+		return nil, fmt.Errorf("add the files: %q: %w", out, err)
+	}
+	s, err = start("sites=[{host: bench.localhost, content: /ipfs/" + added.CID + "}]")
+	if err == nil {
+		s.host = "bench.localhost"
+	}
+	return s, err
+}
+
+// serveBare serves the files in a folder from memory until it is killed.
+func serveBare(folder string) error {
+	handlers := map[string]http.Handler{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		handlers["/"+filepath.ToSlash(name)] = inMemory(data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, `{"msg":"serving","gateway":%q}`+"\n", l.Addr())
+	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, ok := handlers[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+}
+
+// inMemory writes the same bytes each time; what is asked for in part, or is large,
+// goes through http.ServeContent.
+func inMemory(data []byte) http.Handler {
+	etag := fmt.Sprintf(`"%016x"`, xxhash.Sum64(data))
+	length := strconv.Itoa(len(data))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Etag", etag)
+		h.Set("Cache-Control", "public, max-age=29030400, immutable")
+		switch {
+		case r.Header.Get("If-None-Match") == etag:
+			w.WriteHeader(http.StatusNotModified)
+		case len(data) > 1<<20 || r.Header.Get("Range") != "":
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+		default:
+			h.Set("Content-Length", length)
+			_, _ = w.Write(data)
+		}
+	})
+}
