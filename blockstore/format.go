@@ -169,11 +169,6 @@ type record struct {
 	crc    uint32 // of the data
 }
 
-// start is where the record begins in the segment.
-func (r record) start() int64 {
-	return int64(r.offset) - int64(len(r.hash)) - recordHeaderSize
-}
-
 // size is what the record takes in the segment, without its footer entry.
 func (r record) size() int64 {
 	return recordHeaderSize + int64(len(r.hash)) + int64(r.length)

@@ -1,10 +1,6 @@
 package blockstore
 
-import (
-	"fmt"
-
-	"github.com/shoal-cdn/shoal/block"
-)
+import "fmt"
 
 // MinCapacity is the smallest store, in bytes: it still holds several blocks of
 // the largest size, in segments of their own, and the space to move one.
@@ -27,6 +23,10 @@ type Options struct {
 	Dir string
 	// Capacity bounds what all files in Dir take together, in bytes.
 	Capacity int64
+
+	// segment is the length at which a segment is sealed, in bytes; 0 lets it
+	// follow the capacity.
+	segment int64
 }
 
 // DefaultOptions returns the settings of config.yaml.
@@ -48,6 +48,9 @@ func (o Options) Validate() error {
 // segmentSize is the length at which a segment is sealed. A segment is longer
 // only when it holds a single record.
 func (o Options) segmentSize() int64 {
+	if o.segment > 0 {
+		return o.segment
+	}
 	return min(max(o.Capacity/segmentsPerStore, minSegmentSize), maxSegmentSize)
 }
 
@@ -55,8 +58,9 @@ func (o Options) segmentSize() int64 {
 // segment can be moved out of it before it is reclaimed, and a release can be
 // written down, in a store that is otherwise full.
 func (o Options) reserve() int64 {
-	return o.segmentSize() + referenceLogMargin
+	return o.segmentSize() + o.logMargin()
 }
 
-// maxRecord is the longest record that a segment can be asked to take.
-const maxRecord = recordHeaderSize + maxMultihash + block.MaxSize
+// logMargin is the part of the reserve that is for the log of references; half
+// of it is what the log may waste before it is rewritten.
+func (o Options) logMargin() int64 { return min(referenceLogMargin, o.segmentSize()) }

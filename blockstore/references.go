@@ -3,6 +3,7 @@ package blockstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -323,24 +324,25 @@ func (s *Store) Release(owner string) error {
 }
 
 func (s *Store) release(name string, o *owner) error {
+	references := slices.Clip(o.pending)
+	var bad error
+	for _, offset := range o.holds {
+		more, err := s.readHold(offset)
+		switch {
+		case errors.Is(err, errBadHeader), errors.Is(err, errBadRecord):
+			bad = fmt.Errorf("some blocks stay pinned until the next start: %w", err)
+		case err != nil:
+			return err
+		}
+		references = append(references, more...)
+	}
 	if o.committed {
 		if err := s.logRelease(name); err != nil {
 			return err
 		}
 		s.stats.owners.Add(-1)
 	}
-	drop := func(h multihash.Multihash) error { s.refer(h, -1); return nil }
-	var bad error
-	for _, offset := range o.holds {
-		references, err := s.readHold(offset)
-		if err == nil {
-			err = eachHash(references, drop)
-		}
-		if err != nil {
-			bad = fmt.Errorf("some blocks stay pinned until the next start: %w", err)
-		}
-	}
-	eachHash(o.pending, drop)
+	eachHash(references, func(h multihash.Multihash) error { s.refer(h, -1); return nil })
 	s.stats.bytes.Add(-int64(len(o.pending)))
 	s.reflog.garbage += o.logBytes
 	delete(s.owners, name)
