@@ -63,7 +63,7 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 // routes is the table in the package's documentation.
 func (a *Admin) routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(a.recoverPanics, noDeadline, secureHeaders, a.crossOrigin)
+	r.Use(a.recoverPanics, secureHeaders, a.crossOrigin)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, NotFound, "nothing is at "+clip(r.URL.Path))
 	})

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -213,10 +214,9 @@ func TestMetricsStatsAndPage(t *testing.T) {
 	if !strings.Contains(policy, "default-src 'none'") || strings.Count(policy, "'sha256-") != 2 || strings.Contains(policy, "unsafe") {
 		t.Errorf("page: policy %q", policy)
 	}
-	for _, outside := range []string{"http://", "https://", "src=", " style=", " on"} {
-		if i := strings.Index(body, outside); i >= 0 && outside != " on" {
-			t.Errorf("the page has %q: %.60s", outside, body[i:])
-		}
+	// The policy would block what comes from elsewhere, and inline handlers and styles.
+	if found := regexp.MustCompile(`https?://|src=|\sstyle=|\son[a-z]+=`).FindString(body); found != "" {
+		t.Errorf("the page has %q", found)
 	}
 }
 

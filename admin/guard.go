@@ -75,15 +75,6 @@ func secureHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// noDeadline takes back the time limit that the request before this one set for
-// its answer, on a connection that is used again.
-func noDeadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		next.ServeHTTP(w, r)
-	})
-}
-
 // answerInTime bounds how long a client may take to read a short answer.
 func answerInTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

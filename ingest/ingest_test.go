@@ -20,6 +20,7 @@ import (
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-cdn/shoal/ingest"
 )
@@ -230,6 +231,34 @@ func TestImportingTwiceChangesNothing(t *testing.T) {
 	m.restart()
 	if m.size() != before {
 		t.Errorf("%d blocks are left of %d", m.size(), before)
+	}
+}
+
+func TestManyImportsAtOnce(t *testing.T) {
+	m := newMemory()
+	in := newIngester(t, m)
+	archive := makeTar(t, file("a", randomText(2<<20)), file("b", "2"))
+	var group errgroup.Group
+	for i := range 8 {
+		group.Go(func() error {
+			data := archive
+			if i%2 == 1 {
+				data = archive[:len(archive)-1024] // without its end marker
+			}
+			_, err := in.Tar(t.Context(), bytes.NewReader(data), ingest.Params{Pin: true}, nil)
+			if (err != nil) != (i%2 == 1) {
+				return fmt.Errorf("import %d: %v", i, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	wantContents(t, m, in.Pins()[0], map[string]string{"": "/", "a": randomText(2 << 20), "b": "2"})
+	if len(m.Owners()) != 1 || len(m.holds) != 1 {
+		t.Errorf("owners %q", m.Owners())
 	}
 }
 
