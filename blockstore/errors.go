@@ -41,6 +41,9 @@ func (e *FullError) Error() string {
 		ErrFull, e.Needed, e.Free, humanize.IBytes(uint64(e.Pinned)), humanize.IBytes(uint64(e.Capacity)))
 }
 
+// Reason is what the admin API calls this error: it answers 507, not 500.
+func (e *FullError) Reason() string { return "INSUFFICIENT_STORAGE" }
+
 // Is lets errors.Is(err, ErrFull) recognise any FullError.
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -222,6 +223,31 @@ func TestPurge(t *testing.T) {
 	}
 	if s := e.Stats(); s.Cache.Blocks != 0 || s.Store.Blocks != 0 {
 		t.Errorf("after the purge: %d blocks in memory, %d on disk", s.Cache.Blocks, s.Store.Blocks)
+	}
+}
+
+// An import that the disk has no room for says so, and leaves nothing pinned.
+func TestImportLargerThanTheDisk(t *testing.T) {
+	cfg := settings(t)
+	cfg.Cache.Disk = 16 << 20
+	e := run(t, cfg)
+	c := e.client()
+	defer c.Close()
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	_ = w.WriteHeader(&tar.Header{Name: "big", Typeflag: tar.TypeReg, Size: 40 << 20})
+	for i := range 40 { // no two chunks are the same
+		_, _ = w.Write(bytes.Repeat([]byte{byte(i)}, 1<<20))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Add(t.Context(), admin.TypeTar, &archive, admin.Params{Pin: true}, nil)
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Reason != admin.StorageFull {
+		t.Errorf("add: %v", err)
+	}
+	if s := e.Stats(); s.Store.PinnedBlocks != 0 || len(s.Imports) != 0 {
+		t.Errorf("%d blocks are still pinned, imports %q", s.Store.PinnedBlocks, s.Imports)
 	}
 }
 
