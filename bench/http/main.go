@@ -36,8 +36,8 @@ func (s *settings) Set(value string) error {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "bare" {
-		exit(serveBare(os.Args[2]))
+	if len(os.Args) == 4 && os.Args[1] == "bare" {
+		exit(serveBare(os.Args[2], os.Args[3]))
 	}
 	var o Options
 	flag.StringVar(&o.Binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")

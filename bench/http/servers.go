@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,9 +59,9 @@ func (s *server) cpu() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// begin starts a process whose log goes to a file, and waits for the line of the
-// log that says where it listens.
-func begin(ctx context.Context, name, log string, cmd *exec.Cmd) (*server, error) {
+// begin starts a process that is to listen on addr, and waits until it does. Its log
+// goes to a file.
+func begin(ctx context.Context, name, addr, log string, cmd *exec.Cmd) (*server, error) {
 	file, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -71,23 +71,24 @@ func begin(ctx context.Context, name, log string, cmd *exec.Cmd) (*server, error
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{name: name, cmd: cmd}
+	s := &server{name: name, addr: addr, host: "bench.localhost", cmd: cmd}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		data, err := os.ReadFile(log)
-		if err != nil {
-			break
-		}
-		for line := range bytes.Lines(data) {
-			var l struct{ Msg, Gateway, Admin string }
-			if json.Unmarshal(line, &l) == nil && l.Msg == "serving" {
-				s.addr, s.admin = l.Gateway, l.Admin
-				return s, nil
-			}
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			return s, conn.Close()
 		}
 	}
 	s.stop()
 	data, _ := os.ReadFile(log)
-	return nil, errors.Join(ctx.Err(), fmt.Errorf("it does not serve; its log: %.2000s", data))
+	return nil, errors.Join(ctx.Err(), fmt.Errorf("it does not listen on %s; its log: %.2000s", addr, data))
+}
+
+// freeAddr returns a loopback address that nothing listens on.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func startBare(ctx context.Context, files string) (*server, error) {
@@ -95,11 +96,11 @@ func startBare(ctx context.Context, files string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := begin(ctx, "net/http", filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, "bare", files))
-	if err == nil {
-		s.host = "bench.localhost"
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	return begin(ctx, "net/http", addr, filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, "bare", files, addr))
 }
 
 // startEdge adds the files to an edge and starts it again as their site.
@@ -112,40 +113,45 @@ func startEdge(ctx context.Context, o Options, dir, files string) (*server, erro
 			return nil, fmt.Errorf("build: %w: %s", err, out)
 		}
 	}
-	start := func(set ...string) (*server, error) {
-		args := []string{"serve"}
-		for _, s := range append([]string{"data=" + filepath.Join(dir, "data"), "gateway.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "log.format=json"}, append(o.Set, set...)...) {
-			args = append(args, "--set", s)
-		}
-		cmd := exec.CommandContext(ctx, binary, args...)
-		cmd.Dir = dir
-		return begin(ctx, "edge", filepath.Join(dir, "edge.log"), cmd)
-	}
-	s, err := start("log.level=info")
+	s, err := serveEdge(ctx, binary, dir, o.Set)
 	if err != nil {
 		return nil, err
 	}
-	add := exec.CommandContext(ctx, binary, "add", "--json", "--edge", "http://"+s.admin, files)
+	add := exec.CommandContext(ctx, binary, "add", "--quiet", "--edge", "http://"+s.admin, files)
 	add.Stderr = os.Stderr
-	out, err := add.Output()
+	id, err := add.Output()
 	s.stop()
 	if err != nil {
 		return nil, fmt.Errorf("add the files: %w", err)
 	}
-	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
-	var added struct{ CID string }
-	if err := json.Unmarshal(lines[len(lines)-1], &added); err != nil || added.CID == "" {
-		return nil, fmt.Errorf("add the files: %q: %w", out, err)
+	site := "sites=[{host: bench.localhost, content: /ipfs/" + strings.TrimSpace(string(id)) + "}]"
+	return serveEdge(ctx, binary, dir, append(slices.Clone(o.Set), site))
+}
+
+func serveEdge(ctx context.Context, binary, dir string, set []string) (*server, error) {
+	public, err := freeAddr()
+	if err != nil {
+		return nil, err
 	}
-	s, err = start("sites=[{host: bench.localhost, content: /ipfs/" + added.CID + "}]")
+	admin, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"serve"}
+	for _, s := range append([]string{"data=" + filepath.Join(dir, "data"), "gateway.listen=" + public, "admin.listen=" + admin}, set...) {
+		args = append(args, "--set", s)
+	}
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = dir // so that no config.yaml is found
+	s, err := begin(ctx, "edge", public, filepath.Join(dir, "edge.log"), cmd)
 	if err == nil {
-		s.host = "bench.localhost"
+		s.admin = admin
 	}
 	return s, err
 }
 
 // serveBare serves the files in a folder from memory until it is killed.
-func serveBare(folder string) error {
+func serveBare(folder, addr string) error {
 	handlers := map[string]http.Handler{}
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -162,12 +168,7 @@ func serveBare(folder string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, `{"msg":"serving","gateway":%q}`+"\n", l.Addr())
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, ok := handlers[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
