@@ -17,7 +17,7 @@
 // When the store is full, the oldest segment that came to little use is
 // reclaimed: blocks that were used are copied forward, the others are forgotten,
 // the file is unlinked (evict.go). A scan of things that are asked for once passes
-// through a tenth of the store and leaves the rest alone.
+// through a small part of the store and leaves the rest alone.
 //
 // Whoever needs blocks to stay says so in its own name: [Store.PutHeld] stores and
 // holds in one step, [Store.Hold] holds what is here, [Store.Commit] makes both

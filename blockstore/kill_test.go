@@ -16,9 +16,13 @@ import (
 // in which folder.
 const victimEnv = "SHOAL_TEST_STORE_TO_BE_KILLED"
 
+// victimCapacity is more than the victim can store before the pipe that it reports
+// to is full: nothing is evicted.
+const victimCapacity = 1 << 30
+
 // writeUntilKilled uses a store and says on standard output what is done.
 func writeUntilKilled() {
-	s, err := New(Options{Dir: os.Getenv(victimEnv), Capacity: MinCapacity}, nil, nil)
+	s, err := New(Options{Dir: os.Getenv(victimEnv), Capacity: victimCapacity}, nil, nil)
 	if err != nil {
 		fmt.Println("failed:", err)
 		return
@@ -71,7 +75,7 @@ func TestKill(t *testing.T) {
 			done = append(done, in.Text())
 		}
 		child.Wait() // says that it was killed
-		checkAfterKill(t, openStore(t, dir, MinCapacity), done)
+		checkAfterKill(t, openStore(t, dir, victimCapacity), done)
 	}
 }
 

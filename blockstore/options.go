@@ -10,7 +10,7 @@ const MinCapacity = 16 << 20
 // whole segments, so many small ones keep eviction precise; too many cost file
 // descriptors (one each).
 const (
-	minSegmentSize     = 1 << 20
+	minSegmentSize     = 256 << 10
 	maxSegmentSize     = 512 << 20
 	segmentsPerStore   = 128
 	referenceLogMargin = 64 << 10

@@ -122,7 +122,7 @@ func TestReopen(t *testing.T) {
 			storetest.Check(t, s, b)
 		}
 		for range 30 {
-			b := storetest.Block(len(want), 10_000)
+			b := storetest.Block(len(want), 1000)
 			mustPut(t, s, b)
 			want = append(want, b)
 		}

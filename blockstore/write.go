@@ -66,7 +66,7 @@ func (s *Store) storeBlock(k key, r record, data []byte, hold bool) error {
 	}
 	s.place(k, g, r)
 	s.stats.stored.Add(int64(r.length))
-	s.earn(r.footprint())
+	s.earn(r)
 	return nil
 }
 
