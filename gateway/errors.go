@@ -10,6 +10,7 @@ import (
 	"time"
 
 	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/namesys"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -20,7 +21,7 @@ import (
 
 // ErrNameNotFound is wrapped by the errors of [Names] when a name has no record,
 // as opposed to a lookup that failed. A visitor gets 404 for the first and 502
-// for the second.
+// for the second. The corresponding errors of the IPFS libraries will do as well.
 var ErrNameNotFound = errors.New("name not found")
 
 // errRetrievalTimeout is the cause of a context that ended because content took
@@ -118,6 +119,13 @@ func nameFailure(ctx context.Context, name string, err error) *failure {
 		f.status, f.text = http.StatusNotFound, fmt.Sprintf("name %q has no record", name)
 	case errors.Is(err, context.DeadlineExceeded):
 		f.status, f.text = http.StatusGatewayTimeout, fmt.Sprintf("name %q was not resolved in time", name)
+	case errors.Is(err, namesys.ErrResolveRecursion):
+		// 400 is what the DNSLink gateway specification asks for.
+		f.status, f.text = http.StatusBadRequest, fmt.Sprintf("name %q leads through too many names", name)
+	case errors.Is(err, ipns.ErrInvalidName):
+		f.status, f.text = http.StatusBadRequest, fmt.Sprintf("%q is not a name that can be resolved", name)
+	case errors.Is(err, routing.ErrNotSupported):
+		f.status, f.text = http.StatusNotImplemented, fmt.Sprintf("name %q: this edge is not set up to resolve names of this kind", name)
 	default:
 		f.status, f.text = http.StatusBadGateway, fmt.Sprintf("name %q could not be resolved", name)
 	}

@@ -11,7 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/boxo/ipns"
+	"github.com/ipfs/boxo/namesys"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/routing"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -162,6 +165,15 @@ func TestNameFailures(t *testing.T) {
 	e.names.fail = fmt.Errorf("query: %w", context.DeadlineExceeded)
 	e.names.mu.Unlock()
 	e.get("http://dns.example.org/").want(t, 504, "not resolved in time")
+	for err, status := range map[error]int{
+		namesys.ErrResolveRecursion: 400, ipns.ErrInvalidName: 400, routing.ErrNotSupported: 501,
+		routing.ErrNotFound: 404, namesys.ErrMissingDNSLinkRecord: 404,
+	} {
+		e.names.mu.Lock()
+		e.names.fail = fmt.Errorf("resolve: %w", err)
+		e.names.mu.Unlock()
+		e.get("http://dns.example.org/").want(t, status, "name").header(t, "Cache-Control", "no-store")
+	}
 	key, _ := ipnsRecord(t, "/ipfs/bafkqaaa")
 	e.get("http://127.0.0.1/ipns/"+key.String()+"?format=ipns-record").want(t, 404, "has no record")
 }
