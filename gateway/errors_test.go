@@ -70,7 +70,7 @@ func TestFailedFetches(t *testing.T) {
 					a := e.get(url, "Accept: text/html,*/*").want(t, tc.status, tc.text)
 					a.header(t, "Retry-After", tc.retry).header(t, "Cache-Control", "no-store").header(t, "Etag", "").
 						header(t, "Content-Type", "text/plain; charset=utf-8")
-					if strings.Contains(fmt.Sprint(a.Header)+a.body, "10.66") {
+					if strings.Contains(fmt.Sprint(a.Header)+a.body, "10.66.77") {
 						t.Errorf("%s shows an internal address: %s", url, a.body)
 					}
 				}
@@ -157,7 +157,7 @@ func TestNameFailures(t *testing.T) {
 	e.names.mu.Unlock()
 	for _, url := range []string{"http://dns.example.org/", "http://127.0.0.1/ipns/none.example.net/", "http://none.example.net/"} {
 		a := e.get(url).want(t, 502, "could not be resolved")
-		if strings.Contains(a.body, "10.66") {
+		if strings.Contains(a.body, "10.66.77") {
 			t.Errorf("%s: %s", url, a.body)
 		}
 	}
