@@ -308,3 +308,29 @@ func TestUnsupportedLinkInsideContent(t *testing.T) {
 	doc := e.shelf.raw(t, cid.DagJSON, []byte(`{"x":{"/":"`+cid.NewCidV1(cid.Raw, h).String()+`"}}`))
 	e.get("http://127.0.0.1/ipfs/"+doc.String()+"/x").want(t, 400, "not supported")
 }
+
+func TestContentThatCannotBeRead(t *testing.T) {
+	e := newEdge(t, nil)
+	for name, tc := range map[string]struct {
+		c      cid.Cid
+		path   string
+		status int
+	}{
+		"garbage as dag-pb":     {e.shelf.raw(t, cid.DagProtobuf, []byte("\xff\xffgarbage")), "", 422},
+		"garbage, with a path":  {e.shelf.raw(t, cid.DagProtobuf, []byte("\xff\xffgarbage")), "/x", 422},
+		"dag-pb but not UnixFS": {e.shelf.raw(t, cid.DagProtobuf, []byte{0x0a, 0x02, 0xff, 0xff}), "", 422},
+		"garbage as dag-cbor":   {e.shelf.raw(t, cid.DagCBOR, []byte{0xff}), "/x", 422},
+		"unknown codec":         {e.shelf.raw(t, 0x74, []byte("?")), "/x", 501},
+		"a path into a file":    {e.shelf.raw(t, cid.Raw, []byte("x")), "/x", 404},
+	} {
+		for _, q := range []string{"", "?format=tar", "?format=json"} {
+			a := e.get("http://127.0.0.1/ipfs/" + tc.c.String() + tc.path + q)
+			if a.StatusCode == 500 || a.StatusCode < 400 {
+				t.Errorf("%s%s: %d %s", name, q, a.StatusCode, a.body)
+			}
+			if q == "" && a.StatusCode != tc.status {
+				t.Errorf("%s: got %d %s, want %d", name, a.StatusCode, a.body, tc.status)
+			}
+		}
+	}
+}
