@@ -75,46 +75,53 @@ func (b *backend) caught(ctx context.Context, err *error) {
 func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.ByteRange) (md bgw.ContentPathMetadata, resp *bgw.GetResponse, err error) {
 	defer b.caught(ctx, &err)
 	md, resp, err = b.blocks.Get(ctx, p, ranges...)
-	return md, resp, explain(ctx, err)
+	return md, resp, explain(ctx, p, err)
 }
 
 func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {
 	defer b.caught(ctx, &err)
 	md, n, err = b.blocks.GetAll(ctx, p)
-	return md, n, explain(ctx, err)
+	return md, n, explain(ctx, p, err)
 }
 
 func (b *backend) GetBlock(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, f files.File, err error) {
 	defer b.caught(ctx, &err)
 	md, f, err = b.blocks.GetBlock(ctx, p)
-	return md, f, explain(ctx, err)
+	return md, f, explain(ctx, p, err)
 }
 
 func (b *backend) Head(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, resp *bgw.HeadResponse, err error) {
 	defer b.caught(ctx, &err)
 	md, resp, err = b.blocks.Head(ctx, p)
-	return md, resp, explain(ctx, err)
+	return md, resp, explain(ctx, p, err)
 }
 
 func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, err error) {
 	defer b.caught(ctx, &err)
 	md, err = b.blocks.ResolvePath(ctx, p)
-	return md, explain(ctx, err)
+	return md, explain(ctx, p, err)
 }
 
 func (b *backend) GetCAR(ctx context.Context, p path.ImmutablePath, params bgw.CarParams) (md bgw.ContentPathMetadata, car io.ReadCloser, err error) {
 	defer b.caught(ctx, &err)
 	md, car, err = b.blocks.GetCAR(ctx, p, params)
-	return md, car, explain(ctx, err)
+	return md, car, explain(ctx, p, err)
 }
 
 // explain puts the failed fetch back where the libraries lost it on the way: a
-// block that could not be had must not look like a path that does not exist.
-func explain(ctx context.Context, err error) error {
+// block that could not be had must not look like a path that does not exist. And
+// what boxo would call an internal error, because it cannot make sense of the
+// content, is the content's fault.
+func explain(ctx context.Context, p path.ImmutablePath, err error) error {
 	if err == nil {
 		return nil
 	}
-	if f := recordOf(ctx).firstFailure(); f != nil {
+	rec := recordOf(ctx)
+	if f := rec.firstFailure(); f != nil {
+		return f.forBoxo()
+	}
+	if f := contentFailure(p, err); f != nil {
+		rec.failed(f)
 		return f.forBoxo()
 	}
 	return err

@@ -24,6 +24,21 @@
 //     requests, and the trustless formats. It reads through two adapters of ours:
 //     backend (names and sites) and blockService (blocks).
 //
+// # Hosts
+//
+// What a request's Host (or a trusted proxy's X-Forwarded-Host) opens, whatever
+// its case and port:
+//
+//	a site                          that website
+//	one of gateway.hosts            /ipfs/... and /ipns/..., redirected to subdomains if it has them
+//	CID.ipfs.HOST, NAME.ipns.HOST   that content, in an origin of its own
+//	an IP address, or nothing       /ipfs/... and /ipns/...
+//	any other name                  404; with serve: any, its DNSLink website, and
+//	                                without a record /ipfs/... and /ipns/...
+//
+// A name that is both a site and a gateway host answers /ipfs/... and /ipns/...
+// as a gateway and everything else as the site.
+//
 // # Blocks
 //
 // Every block comes from [Blocks], one bounded fetch at a time (or several, for

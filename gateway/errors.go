@@ -10,9 +10,15 @@ import (
 	"time"
 
 	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/namesys"
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/ipld/go-ipld-prime/datamodel"
+	"github.com/ipld/go-ipld-prime/linking"
+	"github.com/ipld/go-ipld-prime/schema"
 	"github.com/libp2p/go-libp2p/core/routing"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -20,7 +26,7 @@ import (
 
 // ErrNameNotFound is wrapped by the errors of [Names] when a name has no record,
 // as opposed to a lookup that failed. A visitor gets 404 for the first and 502
-// for the second.
+// for the second. The corresponding errors of the IPFS libraries will do as well.
 var ErrNameNotFound = errors.New("name not found")
 
 // errRetrievalTimeout is the cause of a context that ended because content took
@@ -118,6 +124,13 @@ func nameFailure(ctx context.Context, name string, err error) *failure {
 		f.status, f.text = http.StatusNotFound, fmt.Sprintf("name %q has no record", name)
 	case errors.Is(err, context.DeadlineExceeded):
 		f.status, f.text = http.StatusGatewayTimeout, fmt.Sprintf("name %q was not resolved in time", name)
+	case errors.Is(err, namesys.ErrResolveRecursion):
+		// 400 is what the DNSLink gateway specification asks for.
+		f.status, f.text = http.StatusBadRequest, fmt.Sprintf("name %q leads through too many names", name)
+	case errors.Is(err, ipns.ErrInvalidName):
+		f.status, f.text = http.StatusBadRequest, fmt.Sprintf("%q is not a name that can be resolved", name)
+	case errors.Is(err, routing.ErrNotSupported):
+		f.status, f.text = http.StatusNotImplemented, fmt.Sprintf("name %q: this edge is not set up to resolve names of this kind", name)
 	default:
 		f.status, f.text = http.StatusBadGateway, fmt.Sprintf("name %q could not be resolved", name)
 	}
@@ -149,4 +162,36 @@ func errBusy(limit int) *failure {
 // internalError is the failure that a panic becomes.
 func internalError(p any) *failure {
 	return &failure{status: http.StatusInternalServerError, text: "internal error", cause: fmt.Errorf("panic: %v", p)}
+}
+
+// contentFailure is the failure of content that is there and cannot be read; nil
+// for the errors that boxo has a status for.
+func contentFailure(p path.ImmutablePath, err error) *failure {
+	if hasStatus(err) {
+		return nil
+	}
+	var setup linking.ErrLinkingSetup
+	if errors.As(err, &setup) {
+		return &failure{
+			status: http.StatusNotImplemented, cause: err,
+			text: fmt.Sprintf("content %s is in a format that this gateway cannot look into", abbreviate(p.String())),
+		}
+	}
+	return &failure{
+		status: http.StatusUnprocessableEntity, cause: err,
+		text: fmt.Sprintf("content %s cannot be read: %s", abbreviate(p.String()), abbreviate(err.Error())),
+	}
+}
+
+// hasStatus recognises what boxo answers with a status other than 500.
+func hasStatus(err error) bool {
+	var (
+		code      *bgw.ErrorStatusCode
+		wrongKind datamodel.ErrWrongKind
+		noEntry   datamodel.ErrNotExists
+		noField   schema.ErrNoSuchField
+	)
+	return errors.As(err, &code) || errors.Is(err, &resolver.ErrNoLink{}) || errors.Is(err, &cid.ErrInvalidCid{}) ||
+		ipld.IsNotFound(err) || errors.As(err, &wrongKind) || errors.As(err, &noEntry) || errors.As(err, &noField) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

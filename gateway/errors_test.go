@@ -11,7 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ipfs/boxo/ipns"
+	"github.com/ipfs/boxo/namesys"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/routing"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -67,7 +70,7 @@ func TestFailedFetches(t *testing.T) {
 					a := e.get(url, "Accept: text/html,*/*").want(t, tc.status, tc.text)
 					a.header(t, "Retry-After", tc.retry).header(t, "Cache-Control", "no-store").header(t, "Etag", "").
 						header(t, "Content-Type", "text/plain; charset=utf-8")
-					if strings.Contains(fmt.Sprint(a.Header)+a.body, "10.66") {
+					if strings.Contains(fmt.Sprint(a.Header)+a.body, "10.66.77") {
 						t.Errorf("%s shows an internal address: %s", url, a.body)
 					}
 				}
@@ -154,7 +157,7 @@ func TestNameFailures(t *testing.T) {
 	e.names.mu.Unlock()
 	for _, url := range []string{"http://dns.example.org/", "http://127.0.0.1/ipns/none.example.net/", "http://none.example.net/"} {
 		a := e.get(url).want(t, 502, "could not be resolved")
-		if strings.Contains(a.body, "10.66") {
+		if strings.Contains(a.body, "10.66.77") {
 			t.Errorf("%s: %s", url, a.body)
 		}
 	}
@@ -162,6 +165,15 @@ func TestNameFailures(t *testing.T) {
 	e.names.fail = fmt.Errorf("query: %w", context.DeadlineExceeded)
 	e.names.mu.Unlock()
 	e.get("http://dns.example.org/").want(t, 504, "not resolved in time")
+	for err, status := range map[error]int{
+		namesys.ErrResolveRecursion: 400, ipns.ErrInvalidName: 400, routing.ErrNotSupported: 501,
+		routing.ErrNotFound: 404, namesys.ErrMissingDNSLinkRecord: 404,
+	} {
+		e.names.mu.Lock()
+		e.names.fail = fmt.Errorf("resolve: %w", err)
+		e.names.mu.Unlock()
+		e.get("http://dns.example.org/").want(t, status, "name").header(t, "Cache-Control", "no-store")
+	}
 	key, _ := ipnsRecord(t, "/ipfs/bafkqaaa")
 	e.get("http://127.0.0.1/ipns/"+key.String()+"?format=ipns-record").want(t, 404, "has no record")
 }
@@ -295,4 +307,30 @@ func TestUnsupportedLinkInsideContent(t *testing.T) {
 	h, _ := multihash.Sum([]byte("x"), multihash.MD5, -1)
 	doc := e.shelf.raw(t, cid.DagJSON, []byte(`{"x":{"/":"`+cid.NewCidV1(cid.Raw, h).String()+`"}}`))
 	e.get("http://127.0.0.1/ipfs/"+doc.String()+"/x").want(t, 400, "not supported")
+}
+
+func TestContentThatCannotBeRead(t *testing.T) {
+	e := newEdge(t, nil)
+	for name, tc := range map[string]struct {
+		c      cid.Cid
+		path   string
+		status int
+	}{
+		"garbage as dag-pb":     {e.shelf.raw(t, cid.DagProtobuf, []byte("\xff\xffgarbage")), "", 422},
+		"garbage, with a path":  {e.shelf.raw(t, cid.DagProtobuf, []byte("\xff\xffgarbage")), "/x", 422},
+		"dag-pb but not UnixFS": {e.shelf.raw(t, cid.DagProtobuf, []byte{0x0a, 0x02, 0xff, 0xff}), "", 422},
+		"garbage as dag-cbor":   {e.shelf.raw(t, cid.DagCBOR, []byte{0xff}), "/x", 422},
+		"unknown codec":         {e.shelf.raw(t, 0x74, []byte("?")), "/x", 501},
+		"a path into a file":    {e.shelf.raw(t, cid.Raw, []byte("x")), "/x", 404},
+	} {
+		for _, q := range []string{"", "?format=tar", "?format=json"} {
+			a := e.get("http://127.0.0.1/ipfs/" + tc.c.String() + tc.path + q)
+			if a.StatusCode == 500 || a.StatusCode < 400 {
+				t.Errorf("%s%s: %d %s", name, q, a.StatusCode, a.body)
+			}
+			if q == "" && a.StatusCode != tc.status {
+				t.Errorf("%s: got %d %s, want %d", name, a.StatusCode, a.body, tc.status)
+			}
+		}
+	}
 }

@@ -16,6 +16,9 @@ func FuzzRequest(f *testing.F) {
 		o.Serve = ServeSites
 		o.Sites = []Site{{"www.example.org", "/ipfs/" + root.String()}}
 	})
+	open := newEdge(f, func(_ *Options, e *edge) {
+		e.names.set("linked.example.net", "/ipfs/"+website(f, e.shelf).String())
+	})
 	hidden := e.shelf.tree(f, map[string]string{"index.html": "hidden content"})
 	site, _ := e.sites.Load().lookup("www.example.org")
 	root := site.root.RootCid().String()
@@ -23,6 +26,8 @@ func FuzzRequest(f *testing.F) {
 		{"www.example.org", "/", "", ""},
 		{"www.example.org", "/../../ipfs/" + hidden.String() + "/", "format=car", "bytes=0-"},
 		{"localhost", "/ipfs/" + hidden.String(), "", ""},
+		{"linked.example.net", "/app/x", "format=dag-cbor", ""},
+		{"linked-example-net.ipns.localhost", "/old/x", "", ""},
 		{"127.0.0.1", "/ipfs/" + root + "/\x00/%", "format=raw&uri=x", "bytes=-1"},
 		{"127.0.0.1:99999", "/ipfs/ipns/" + root, "format=ipns-record", ""},
 		{hidden.String() + ".ipfs.localhost", "/index.html", "", ""},
@@ -35,19 +40,23 @@ func FuzzRequest(f *testing.F) {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
 	f.Fuzz(func(t *testing.T, host, path, query, rng string) {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Host = host
-		r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}
-		r.RequestURI = r.URL.RequestURI()
-		if rng != "" {
-			r.Header.Set("Range", rng)
+		send := func(e *edge) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Host = host
+			r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}
+			r.RequestURI = r.URL.RequestURI()
+			if rng != "" {
+				r.Header.Set("Range", rng)
+			}
+			w := httptest.NewRecorder()
+			e.ServeHTTP(w, r)
+			if w.Code == http.StatusInternalServerError {
+				t.Errorf("500: %s", w.Body.String())
+			}
+			return w
 		}
-		w := httptest.NewRecorder()
-		e.ServeHTTP(w, r)
-		if w.Code == http.StatusInternalServerError {
-			t.Errorf("500: %s", w.Body.String())
-		}
-		if strings.Contains(w.Body.String(), "hidden content") {
+		send(open)
+		if w := send(e); strings.Contains(w.Body.String(), "hidden content") {
 			t.Errorf("served what is not served here")
 		}
 	})

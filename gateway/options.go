@@ -36,60 +36,60 @@ const ContentDNSLink = "dnslink"
 // /ipns/... paths there.
 type Host struct {
 	// Host is a DNS name in lower case, without a port.
-	Host string `yaml:"host"`
+	Host string
 	// Subdomains gives each CID an origin of its own, <cid>.ipfs.<host>, and
 	// redirects paths there. See https://specs.ipfs.tech/http-gateways/subdomain-gateway/.
-	Subdomains bool `yaml:"subdomains"`
+	Subdomains bool
 }
 
 // Site is a website that this edge fronts.
 type Site struct {
 	// Host is the site's DNS name, in any case, without a port.
-	Host string `yaml:"host"`
+	Host string
 	// Content is /ipfs/CID[/path], /ipns/NAME[/path], or "dnslink".
-	Content string `yaml:"content"`
+	Content string
 }
 
 // Options are the settings of the public door. Start from [DefaultOptions].
 type Options struct {
-	Serve ServePolicy `yaml:"serve"`
-	Hosts []Host      `yaml:"hosts"`
-	Sites []Site      `yaml:"-"`
+	Serve ServePolicy
+	Hosts []Host
+	Sites []Site
 	// TrustedProxies are the networks (CIDR) or addresses whose X-Forwarded-*
 	// and Forwarded headers are believed. Everyone else's are removed.
-	TrustedProxies []string `yaml:"trusted_proxies"`
+	TrustedProxies []string
 
 	// MaxRequests bounds the requests that wait for content this edge does not
 	// hold. A request takes a place before its first such block and keeps it
 	// until it ends; one that finds no place gets 503 with Retry-After. Requests
 	// for content that is held here need no place and are never refused.
-	MaxRequests int `yaml:"max_requests"`
+	MaxRequests int
 	// RetrievalTimeout bounds the wait for content: until the first byte, and
 	// then for each block. Exceeding it gives 504, or cuts the response short.
-	RetrievalTimeout time.Duration `yaml:"retrieval_timeout"`
+	RetrievalTimeout time.Duration
 	// RequestTimeout bounds a request from beginning to end.
-	RequestTimeout time.Duration `yaml:"request_timeout"`
+	RequestTimeout time.Duration
 	// WriteTimeout bounds how long a client may take no bytes before its
 	// connection is closed. It is not a bound on the whole response: a slow
 	// client that keeps reading is served.
-	WriteTimeout time.Duration `yaml:"write_timeout"`
+	WriteTimeout time.Duration
 	// ReadHeaderTimeout bounds how long a client may take to send its request.
-	ReadHeaderTimeout time.Duration `yaml:"read_header_timeout"`
+	ReadHeaderTimeout time.Duration
 	// IdleTimeout is how long a connection is kept open between requests.
-	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	IdleTimeout time.Duration
 	// DrainTimeout is how long Serve waits for requests in flight once its
 	// context ends. What is still running then is cut off.
-	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	DrainTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header, in bytes.
-	MaxHeaderBytes int `yaml:"max_header_bytes"`
+	MaxHeaderBytes int
 	// MaxResponseSize refuses files and folders whose DAG is larger, in bytes,
 	// with 410, in every format. 0 means no bound.
-	MaxResponseSize int64 `yaml:"max_response_size"`
+	MaxResponseSize int64
 	// FetchParallel is how many blocks one request may fetch at once.
-	FetchParallel int `yaml:"fetch_parallel"`
+	FetchParallel int
 	// SiteTTL is how long browsers may keep a page of a site whose content is
 	// configured as a CID before they ask whether it changed.
-	SiteTTL time.Duration `yaml:"site_ttl"`
+	SiteTTL time.Duration
 }
 
 // DefaultOptions returns the settings of an edge that serves localhost and no

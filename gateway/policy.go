@@ -200,7 +200,10 @@ func (g *Gateway) siteRoots(ctx context.Context) []path.ImmutablePath {
 
 // refresh resolves a site's name, together with everyone who waits for the same.
 func (g *Gateway) refresh(ctx context.Context, s *site) {
-	done := g.lookups.DoChan(s.host, func() (any, error) {
+	done := g.lookups.DoChan(s.host+" "+s.contentString(), func() (any, error) {
+		if _, _, stale := s.current(time.Now()); !stale {
+			return nil, nil // the flight before this one landed just now
+		}
 		// Not the visitor's context: others wait for the same answer.
 		bounded, cancel := context.WithTimeout(g.ctx, g.opts.RetrievalTimeout)
 		defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -304,4 +305,53 @@ func mustImmutable(t *testing.T, s string) path.ImmutablePath {
 		t.Fatal(err)
 	}
 	return ip
+}
+
+func TestOneWalkForAllWhoAskAndAfterAReload(t *testing.T) {
+	p := newPolicyEdge(t, ServeSites)
+	sites := p.opts.Sites
+	leaf := p.shelf.child(t, p.site, "css", "site.css")
+	docs := p.shelf.child(t, p.site, "docs")
+	var walks atomic.Int64
+	p.shelf.hook(func(_ context.Context, c cid.Cid) error {
+		if c.Equals(docs) {
+			walks.Add(1)
+		}
+		return nil
+	})
+	var visitors sync.WaitGroup
+	for i := range 40 {
+		visitors.Go(func() {
+			if i%10 == 0 {
+				if err := p.SetSites(sites); err != nil {
+					t.Error(err)
+				}
+			}
+			p.get("http://127.0.0.1/ipfs/"+leaf.String()).want(t, 200, "body{}")
+			p.get("http://127.0.0.1/ipfs/"+testCID(t, fmt.Sprint(i)).String()).want(t, 403, "")
+		})
+	}
+	visitors.Wait()
+	before, _ := p.sites.Load().lookup("named.example.org")
+	if err := p.SetSites(sites); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := p.sites.Load().lookup("named.example.org"); after != before {
+		t.Error("a reload forgot what was known about a site")
+	}
+	if n := walks.Load(); n != 1 {
+		t.Errorf("%d walks", n)
+	}
+}
+
+func TestSiteRootsAreLookedUpOnce(t *testing.T) {
+	p := newPolicyEdge(t, ServeSites)
+	var visitors sync.WaitGroup
+	for range 20 {
+		visitors.Go(func() { p.get("http://127.0.0.1/ipfs/"+p.named.String()+"/").want(t, 200, "named") })
+	}
+	visitors.Wait()
+	if n := p.names.asked(); n != 1 {
+		t.Errorf("%d lookups", n)
+	}
 }

@@ -18,7 +18,7 @@ import (
 // edge whose cache is full must not fetch the root once per path segment.
 const (
 	rememberBlocks = 64
-	rememberSize   = 256 << 10 // bytes; larger blocks are file content
+	rememberBytes  = 2 << 20
 )
 
 // requestRecord is what is known about one request. It travels in the request's
@@ -40,6 +40,7 @@ type requestRecord struct {
 	failure   *failure
 	nameErr   error // why a DNSLink lookup failed, for a host that is no site
 	remember  map[cid.Cid]blocks.Block
+	heldBytes int  // by remember
 	admitted  bool // holds a place among the misses
 	ended     bool
 }
@@ -79,15 +80,21 @@ func (r *requestRecord) fetched(b blocks.Block, src block.Source, begin, end tim
 			r.originEnd = end
 		}
 	}
-	if b.Cid().Prefix().Codec == cid.Raw || len(b.RawData()) > rememberSize {
+	r.keep(b)
+}
+
+// keep remembers an index block, while there is room. Raw blocks are file
+// content, which is read once. The caller holds r.mu.
+func (r *requestRecord) keep(b blocks.Block) {
+	size := len(b.RawData())
+	if b.Cid().Prefix().Codec == cid.Raw || len(r.remember) >= rememberBlocks || r.heldBytes+size > rememberBytes {
 		return
 	}
 	if r.remember == nil {
 		r.remember = make(map[cid.Cid]blocks.Block)
 	}
-	if len(r.remember) < rememberBlocks {
-		r.remember[b.Cid()] = b
-	}
+	r.remember[b.Cid()] = b
+	r.heldBytes += size
 }
 
 // remembered returns a block that this request has read before.

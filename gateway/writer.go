@@ -54,7 +54,7 @@ func (w *responseWriter) WriteHeader(code int) {
 	}
 	w.rec.answering.Store(true)
 	f := w.rec.firstFailure()
-	replace := f != nil && (code == http.StatusNotFound || code >= http.StatusInternalServerError) && !w.discard
+	replace := f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError)
 	if replace {
 		code = f.status
 	}
