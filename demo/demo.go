@@ -32,7 +32,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	c, err := openContent(o.Path)
 	if err != nil {
-		return fmt.Errorf("demo: publish %w", err)
+		return fmt.Errorf("demo: %w", err)
 	}
 	dir, err := os.MkdirTemp(o.TempDir, "shoal-demo-")
 	if err != nil {
