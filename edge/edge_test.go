@@ -163,7 +163,7 @@ func TestASiteThroughEveryLayer(t *testing.T) {
 		check(e, name, "detail=disk")
 	}
 	stats := e.Stats()
-	if stats.Blocks["disk"].Bytes < 3_000_000 || stats.Blocks["origin"].Blocks != 0 || stats.Requests.Total != int64(len(pages)) {
+	if stats.Blocks["disk"].Bytes < 3_000_000 || stats.Blocks["origin"].Blocks != 0 || stats.Requests.Total != int64(len(pages)) || stats.Requests.Bytes < 3_000_000 {
 		t.Errorf("stats: %+v", stats)
 	}
 }

@@ -21,6 +21,7 @@ type metrics struct {
 	seconds    *prometheus.HistogramVec
 	firstByte  *prometheus.HistogramVec
 	inFlight   prometheus.Gauge
+	sentBytes  *prometheus.CounterVec
 	blocks     [len(block.Sources)]prometheus.Counter
 	blockBytes [len(block.Sources)]prometheus.Counter
 }
@@ -44,6 +45,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "shoal_http_requests_in_flight", Help: "Requests being answered now.",
 		}),
 	}
+	m.sentBytes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shoal_http_response_bytes_total", Help: "Bytes of response bodies sent, by site.",
+	}, []string{"site"})
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shoal_blocks_total", Help: "Blocks read for HTTP requests, by where they were found.",
 	}, []string{"source"})
@@ -56,7 +60,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.firstByte, m.inFlight, count, size} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.firstByte, m.inFlight, m.sentBytes, count, size} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 		}
@@ -145,6 +149,7 @@ func (g *Gateway) account(r *http.Request, w *responseWriter, rec *requestRecord
 	g.metrics.requests.WithLabelValues(rec.label, methodLabel(r.Method), strconv.Itoa(w.status), cache).Inc()
 	g.metrics.seconds.WithLabelValues(cache).Observe(took.Seconds())
 	g.metrics.firstByte.WithLabelValues(cache).Observe(w.firstByte.Seconds())
+	g.metrics.sentBytes.WithLabelValues(rec.label).Add(float64(w.bytes))
 	if !g.log.Enabled(r.Context(), slog.LevelInfo) {
 		return
 	}
