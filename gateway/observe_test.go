@@ -136,8 +136,8 @@ func TestWriterKeepsReaderFromAndFlush(t *testing.T) {
 	rec := &requestRecord{}
 	under := &readerFromWriter{ResponseRecorder: httptest.NewRecorder()}
 	w := newResponseWriter(under, httptest.NewRequest("GET", "/", nil), rec, 0)
-	n, err := io.Copy(w, struct{ io.Reader }{strings.NewReader(strings.Repeat("x", readFromStep+10))})
-	if err != nil || n != readFromStep+10 || under.steps != 2 || w.bytes != n {
+	n, err := io.Copy(w, struct{ io.Reader }{strings.NewReader(strings.Repeat("x", writeStep+10))})
+	if err != nil || n != writeStep+10 || under.steps != 2 || w.bytes != n {
 		t.Errorf("%d bytes in %d steps, %v", n, under.steps, err)
 	}
 	if err := http.NewResponseController(w).Flush(); err != nil || !under.Flushed {

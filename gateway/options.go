@@ -69,8 +69,8 @@ type Options struct {
 	RetrievalTimeout time.Duration
 	// RequestTimeout bounds a request from beginning to end.
 	RequestTimeout time.Duration
-	// WriteTimeout bounds how long a client may take no bytes before its
-	// connection is closed. It is not a bound on the whole response: a slow
+	// WriteTimeout bounds how long a client may take for the next 64 KiB before
+	// its connection is closed. It is not a bound on the whole response: a slow
 	// client that keeps reading is served.
 	WriteTimeout time.Duration
 	// ReadHeaderTimeout bounds how long a client may take to send its request.

@@ -29,10 +29,9 @@ type responseWriter struct {
 	err       error // of the connection
 }
 
-// readFromStep is how much is handed to the connection under one write deadline
-// when the kernel copies. At 1 MiB in 30 s, a client slower than 35 kB/s that
-// reads a large file would be cut off only if its buffers took nothing at all.
-const readFromStep = 256 << 10
+// writeStep is the most that is handed to the connection under one deadline. With
+// the default of 30 s, a client that reads slower than 2 kB/s counts as stalled.
+const writeStep = 64 << 10
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, rec *requestRecord, stall time.Duration) *responseWriter {
 	return &responseWriter{
@@ -115,10 +114,16 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.discard {
 		return len(p), nil
 	}
-	w.extendDeadline()
-	n, err := w.ResponseWriter.Write(p)
-	w.wrote(int64(n), err)
-	return n, err
+	total := 0
+	for {
+		w.extendDeadline()
+		n, err := w.ResponseWriter.Write(p[:min(len(p), writeStep)])
+		w.wrote(int64(n), err)
+		total += n
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return total, err
+		}
+	}
 }
 
 // ReadFrom lets the connection read from the source itself, a step at a time.
@@ -133,10 +138,10 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	var total int64
 	for {
 		w.extendDeadline()
-		n, err := rf.ReadFrom(io.LimitReader(src, readFromStep))
+		n, err := rf.ReadFrom(io.LimitReader(src, writeStep))
 		total += n
 		w.wrote(n, err)
-		if err != nil || n < readFromStep {
+		if err != nil || n < writeStep {
 			return total, err
 		}
 	}
