@@ -54,6 +54,7 @@ func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 	done, err := load(r.Context(), body, params, report)
 	if err != nil {
 		a.failAdd(out, r, err)
+		out.linger(r.Body)
 		return
 	}
 	result := AddResult{CID: done.CID.String(), Name: params.Name, Pinned: params.Pin, Bytes: done.Bytes, Blocks: done.Blocks, Files: done.Files, URL: a.deps.URL(done.CID)}
@@ -165,6 +166,18 @@ func (l *lineWriter) line(line AddLine) {
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(line)
 	_ = l.control.Flush()
+}
+
+// linger is how long the rest of a refused body is read and dropped.
+const linger = 3 * time.Second
+
+// linger waits for a sender to read the answer and to stop. Closing the connection
+// under one that is still sending makes its system drop the answer unread.
+func (l *lineWriter) linger(body io.Reader) {
+	_ = l.control.Flush()
+	if l.control.SetReadDeadline(time.Now().Add(linger)) == nil {
+		_, _ = io.Copy(io.Discard, body)
+	}
 }
 
 // stallReader gives each stretch of a body its own time limit, so that a long

@@ -42,7 +42,7 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Import == nil || deps.Purge == nil || deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
+	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
 		return nil, errors.New("admin: a dependency is missing")
 	}
 	a := &Admin{opts: opts, deps: deps, log: log, page: newPage(), slots: make(chan struct{}, opts.MaxImports)}
@@ -81,6 +81,8 @@ func (a *Admin) routes() http.Handler {
 		r.Post("/api/v1/add", a.add)
 		r.Post("/api/v1/purge", a.purge)
 		r.With(answerInTime).Get("/api/v1/stats", a.stats)
+		r.With(answerInTime).Get("/api/v1/swarm", a.members)
+		r.With(answerInTime).Get("/api/v1/swarm/where", a.where)
 		r.With(answerInTime).Method(http.MethodGet, "/metrics", promhttp.HandlerFor(a.deps.Gatherer, promhttp.HandlerOpts{}))
 		r.Get("/debug/pprof/*", pprof.Index)
 		r.Get("/debug/pprof/cmdline", pprof.Cmdline)

@@ -17,6 +17,8 @@ type Deps struct {
 	// Purge forgets what path (a CID, or /ipfs/CID/path) names; with unpin also
 	// when an import keeps it.
 	Purge func(ctx context.Context, path string, unpin bool) (Purged, error)
+	// Fleet is this edge's fleet, if only of one.
+	Fleet Fleet
 	// Stats returns the figures of this moment.
 	Stats func() Stats
 	// Ready returns nil when this edge serves, else the reason in an operator's words.
@@ -93,6 +95,8 @@ type PurgeResult struct {
 	Removed int64  `json:"removed"` // blocks
 	Bytes   int64  `json:"bytes"`
 	Kept    int64  `json:"kept"` // blocks that something else holds
+	// Fleet says how the siblings fared, if they were asked.
+	Fleet []SiblingPurge `json:"fleet,omitempty"`
 }
 
 // Stats are the figures of one moment. Counters count from the start of the process.

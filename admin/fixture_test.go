@@ -109,6 +109,19 @@ type reasoned struct {
 func (r reasoned) Reason() string { return r.reason }
 func (r reasoned) Unwrap() error  { return r.error }
 
+// A fleet of this edge and one sibling.
+func (c *content) Members() []admin.Member {
+	return []admin.Member{{Name: "here", State: "alive", Self: true}, {Name: "there", State: "alive", Latency: .001}}
+}
+
+func (c *content) Where(_ context.Context, id cid.Cid) (admin.Whereabouts, error) {
+	return admin.Whereabouts{CID: id.String(), Homes: []string{"there", "here"}, Holders: []string{"there"}, Silent: []string{}}, nil
+}
+
+func (c *content) Purge(_ context.Context, path string, unpin bool) []admin.SiblingPurge {
+	return []admin.SiblingPurge{{Edge: "there", Removed: 3, Bytes: 300}}
+}
+
 func (c *content) deps() admin.Deps {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_test_total", Help: "A counter."}))
@@ -120,6 +133,7 @@ func (c *content) deps() admin.Deps {
 			}
 			return c.forget(path, unpin)
 		},
+		Fleet:    c,
 		Stats:    func() admin.Stats { return c.stats },
 		Ready:    func() error { return c.ready },
 		URL:      func(root cid.Cid) string { return "http://localhost:8080/ipfs/" + root.String() },

@@ -27,27 +27,43 @@ func (a *Admin) stats(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *Admin) purge(w http.ResponseWriter, r *http.Request) {
-	query, err := parseQuery(r, "path", "unpin")
+	result, err := a.purged(r)
 	if err != nil {
 		a.fail(w, r, err)
 		return
+	}
+	writeJSON(w, http.StatusOK, result)
+}
+
+func (a *Admin) purged(r *http.Request) (PurgeResult, error) {
+	query, err := parseQuery(r, "path", "unpin", "fleet")
+	if err != nil {
+		return PurgeResult{}, err
 	}
 	unpin, err := query.flag("unpin", false)
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return PurgeResult{}, err
+	}
+	everywhere, err := query.flag("fleet", false)
+	if err != nil {
+		return PurgeResult{}, err
 	}
 	path := query.Get("path")
 	if path == "" {
-		a.fail(w, r, badRequest("path is missing: expected a CID or /ipfs/CID/path"))
-		return
+		return PurgeResult{}, badRequest("path is missing: expected a CID or /ipfs/CID/path")
 	}
 	done, err := a.deps.Purge(r.Context(), path, unpin)
-	if err != nil {
-		a.fail(w, r, err)
-		return
+	if reason, _ := Reason(err); err != nil && !(everywhere && reason == NotFound) {
+		return PurgeResult{}, err
 	}
-	writeJSON(w, http.StatusOK, PurgeResult{CID: done.CID.String(), Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept})
+	result := PurgeResult{Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept}
+	if done.CID.Defined() {
+		result.CID = done.CID.String()
+	}
+	if everywhere {
+		result.Fleet = a.deps.Fleet.Purge(r.Context(), path, unpin)
+	}
+	return result, nil
 }
 
 // query is a request's parameters, all of them known and valid.

@@ -66,7 +66,7 @@ func TestClientSeesErrors(t *testing.T) {
 	if err := add(cl, admin.TypeCAR); err == nil || err.Error() != "block 7 is wrong" {
 		t.Errorf("bad content: %v", err)
 	}
-	if _, err := cl.Purge(t.Context(), "x", false); err == nil || err.Error() != "x is not on this edge" {
+	if _, err := cl.Purge(t.Context(), "x", false, false); err == nil || err.Error() != "x is not on this edge" {
 		t.Errorf("purge: %v", err)
 	}
 	c.stats.Name = "edge-0"

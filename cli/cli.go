@@ -82,6 +82,7 @@ func newRoot(env Environment) *cobra.Command {
 		newDemo(env),
 		newAdd(env),
 		newPurge(env),
+		newSwarm(env),
 		newConfig(env),
 		newVersion(env),
 	)

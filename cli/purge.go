@@ -1,16 +1,20 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/shoal-cdn/shoal/admin"
 )
 
 func newPurge(env Environment) *cobra.Command {
 	var flags clientFlags
-	var unpin bool
+	var unpin, fleet bool
 	cmd := &cobra.Command{
 		Use:   "purge CID|/ipfs/CID/path",
 		Short: "Make a running edge forget content",
@@ -26,22 +30,42 @@ What an origin still has is fetched again when somebody asks for it.`,
 				return err
 			}
 			defer edge.Close()
-			result, err := edge.Purge(cmd.Context(), args[0], unpin)
+			result, err := edge.Purge(cmd.Context(), args[0], unpin, fleet)
 			if err != nil {
 				return err
 			}
 			if flags.json {
 				return json.NewEncoder(env.Out).Encode(result)
 			}
-			kept := ""
-			if result.Kept > 0 {
-				kept = fmt.Sprintf("; %s stay because other pinned content shares them", humanize.Comma(result.Kept))
-			}
-			_, err = fmt.Fprintf(env.Out, "forgot %s: %s blocks, %s%s\n", result.CID, humanize.Comma(result.Removed), humanize.IBytes(uint64(result.Bytes)), kept)
-			return err
+			return printPurge(env, args[0], result)
 		},
 	}
 	flags.register(cmd)
 	cmd.Flags().BoolVar(&unpin, "unpin", false, "also when it was added, and so is pinned")
+	cmd.Flags().BoolVar(&fleet, "fleet", false, "on every edge of the fleet")
 	return cmd
+}
+
+// printPurge prints what each edge forgot. An edge that could not be asked still has
+// it, so that is a failure.
+func printPurge(env Environment, path string, r admin.PurgeResult) error {
+	kept := ""
+	if r.Kept > 0 {
+		kept = fmt.Sprintf("; %s stay because other pinned content shares them", humanize.Comma(r.Kept))
+	}
+	if _, err := fmt.Fprintf(env.Out, "forgot %s: %s blocks, %s%s\n", cmp.Or(r.CID, path), humanize.Comma(r.Removed), humanize.IBytes(uint64(r.Bytes)), kept); err != nil {
+		return err
+	}
+	var failed []string
+	for _, s := range r.Fleet {
+		if s.Error != "" {
+			failed = append(failed, s.Edge+" ("+s.Error+")")
+			continue
+		}
+		fmt.Fprintf(env.Out, "  %s: %s blocks, %s\n", s.Edge, humanize.Comma(s.Removed), humanize.IBytes(uint64(s.Bytes)))
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("not forgotten on %s", strings.Join(failed, ", "))
+	}
+	return nil
 }

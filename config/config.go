@@ -3,6 +3,9 @@ package config
 import (
 	"fmt"
 	"os"
+	"strings"
+
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // Config holds every setting of one edge. config.yaml at the top of the
@@ -13,6 +16,7 @@ type Config struct {
 	Gateway Gateway  `yaml:"gateway"`
 	Sites   []Site   `yaml:"sites"`
 	Cache   Cache    `yaml:"cache"`
+	Swarm   Swarm    `yaml:"swarm"`
 	Origins []Origin `yaml:"origins"`
 	Names   Names    `yaml:"names"`
 	Admin   Admin    `yaml:"admin"`
@@ -48,11 +52,24 @@ type Cache struct {
 	Disk   Size `yaml:"disk"`
 }
 
+// Swarm is what makes this edge one of a fleet.
+type Swarm struct {
+	Listen     []string `yaml:"listen"`
+	Announce   []string `yaml:"announce"`
+	Secret     Secret   `yaml:"secret"`
+	SecretFile string   `yaml:"secret_file"`
+	Peers      []string `yaml:"peers"`
+	DNS        string   `yaml:"dns"`
+	Zone       string   `yaml:"zone"`
+	Allow      []string `yaml:"allow"`
+}
+
 // Origin is a place to ask for what the edge does not have.
 type Origin struct {
 	Type      string `yaml:"type"`
 	URL       string `yaml:"url"`
 	Path      string `yaml:"path"`
+	Addr      string `yaml:"addr"`
 	Token     Secret `yaml:"token"`
 	TokenFile string `yaml:"token_file"`
 }
@@ -85,7 +102,10 @@ type secretFile struct {
 
 // secretFiles lists every secret of the configuration.
 func (c *Config) secretFiles() []secretFile {
-	list := []secretFile{{"admin.token", &c.Admin.Token, &c.Admin.TokenFile}}
+	list := []secretFile{
+		{"admin.token", &c.Admin.Token, &c.Admin.TokenFile},
+		{"swarm.secret", &c.Swarm.Secret, &c.Swarm.SecretFile},
+	}
 	for i := range c.Origins {
 		o := &c.Origins[i]
 		list = append(list, secretFile{fmt.Sprintf("origins[%d].token", i), &o.Token, &o.TokenFile})
@@ -93,13 +113,20 @@ func (c *Config) secretFiles() []secretFile {
 	return list
 }
 
-// EdgeName returns the name of this edge: the configured one or the host's.
+// EdgeName returns the name of this edge: the configured one or the host's, with
+// hyphens for what a name may not contain.
 func (c *Config) EdgeName() string {
 	if c.Name != "" {
 		return c.Name
 	}
-	if host, err := os.Hostname(); err == nil {
-		return host
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "edge"
 	}
-	return "edge"
+	return strings.Map(func(r rune) rune {
+		if members.CheckName(string(r)) != nil {
+			return '-'
+		}
+		return r
+	}, host)
 }

@@ -91,12 +91,13 @@ func TestShippedExamplesAreValid(t *testing.T) {
 	}
 	uncommented := strings.NewReplacer(
 		": []", ":", "# - ", "- ", "./site.car", car, "/run/secrets/origin", secret,
+		`secret: ""`, `secret: `+strings.Repeat("fleet", 13),
 	).Replace(string(text))
 	loaded, err := config.Load(write(t, uncommented), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(loaded.Sites) != 2 || len(loaded.Origins) != 2 || len(loaded.Names.Resolvers) != 1 || len(loaded.Gateway.TrustedProxies) != 1 {
+	if len(loaded.Sites) != 2 || len(loaded.Origins) != 3 || len(loaded.Swarm.Allow) != 1 || len(loaded.Swarm.Peers) != 1 || len(loaded.Swarm.Announce) != 1 || len(loaded.Names.Resolvers) != 1 || len(loaded.Gateway.TrustedProxies) != 1 {
 		t.Errorf("not all examples were read: %+v", loaded.Config)
 	}
 	if loaded.Origins[0].Token.Reveal() != "s3cret" {

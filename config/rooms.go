@@ -10,6 +10,8 @@ import (
 	"github.com/shoal-cdn/shoal/gateway"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
+	"github.com/shoal-cdn/shoal/swarm"
+	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
 // Default returns the settings of an edge that nothing was configured for: the
@@ -25,6 +27,7 @@ func Default() Config {
 			RetrievalTimeout: Duration(public.RetrievalTimeout),
 			DrainTimeout:     Duration(public.DrainTimeout),
 		},
+		Swarm: Swarm{Listen: swarm.DefaultOptions().Listen},
 		Cache: Cache{Memory: Size(memory.Bytes), Disk: Size(store.Capacity)},
 		Admin: Admin{Listen: operator.Listen},
 		Log:   Log{Level: "info", Format: "text"},
@@ -72,8 +75,34 @@ func (c *Config) StoreOptions() blockstore.Options {
 func (c *Config) OriginOptions() origin.Options {
 	o := origin.DefaultOptions()
 	for _, s := range c.Origins {
-		o.Origins = append(o.Origins, origin.Spec{Type: s.Type, URL: s.URL, Path: s.Path, Token: s.Token.Reveal()})
+		o.Origins = append(o.Origins, origin.Spec{Type: s.Type, URL: s.URL, Path: s.Path, Addr: s.Addr, Token: s.Token.Reveal()})
 	}
+	return o
+}
+
+// SwarmOptions returns what this edge's part of the fleet is built from. An edge
+// that has no siblings and no guests listens nowhere.
+func (c *Config) SwarmOptions() swarm.Options {
+	o := swarm.DefaultOptions()
+	o.Name = c.EdgeName()
+	o.Listen, o.Announce = c.Swarm.Listen, c.Swarm.Announce
+	o.Secret = c.Swarm.Secret.Reveal()
+	if o.Secret == "" {
+		o.KeyFile = filepath.Join(c.Data, "swarm.key")
+		if len(c.Swarm.Allow) == 0 {
+			o.Listen, o.Announce = nil, nil
+		}
+	}
+	o.Peers, o.DNS, o.Zone, o.Allow = c.Swarm.Peers, c.Swarm.DNS, c.Swarm.Zone, c.Swarm.Allow
+	o.DiskBytes = int64(c.Cache.Disk)
+	return o
+}
+
+// AdmissionOptions returns what decides which blocks that are at home on another
+// edge are kept on this one's disk.
+func (c *Config) AdmissionOptions() placement.AdmissionOptions {
+	o := placement.DefaultAdmissionOptions()
+	o.DiskBytes = int64(c.Cache.Disk)
 	return o
 }
 

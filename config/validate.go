@@ -5,16 +5,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 
 	"github.com/shoal-cdn/shoal/blockstore"
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // Validate reports the first setting that cannot work, naming its key, its value
 // and what was expected. It looks at nothing outside of c.
 func (c *Config) Validate() error {
-	if strings.ContainsFunc(c.Name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`@/,"\`, r) }) || len(c.Name) > 253 {
-		return fmt.Errorf("name: %q: expected up to 253 printable ASCII characters without spaces, quotes, commas, slashes or @", c.Name)
+	if c.Name != "" {
+		if err := members.CheckName(c.Name); err != nil {
+			return fmt.Errorf("name: %w", err)
+		}
 	}
 	if c.Data == "" {
 		return errors.New("data: expected the path of a folder")
@@ -33,6 +35,7 @@ func (c *Config) Validate() error {
 	}
 	for _, room := range []interface{ Validate() error }{
 		c.GatewayOptions(), c.CacheOptions(), c.StoreOptions(), c.OriginOptions(), c.NamesOptions(), c.AdminOptions(),
+		c.SwarmOptions(), c.AdmissionOptions(),
 	} {
 		if err := room.Validate(); err != nil {
 			return err

@@ -3,19 +3,21 @@
 //
 // # The path of a request
 //
-//	visitor -> gateway -> cache -> blockstore -> origin
+//	visitor -> gateway -> cache -> blockstore -> swarm -> origin
 //
 // The gateway resolves a host and a path to CIDs and asks the memory cache for
 // each block. The cache lets one caller per block through to the disk, and what
-// the disk lacks is asked of the origins. A block comes back verified, is written
-// to the block store, kept in memory, and handed to everyone who waits for it. A
-// write that fails (a full disk) does not fail the read.
+// the disk lacks is asked of the fleet: of the edge that is home to the block, which
+// alone asks the origin. A block comes back verified and is kept in memory. It is
+// kept on disk where it is at home; elsewhere only if it proved hot or leads to other
+// blocks, so that the disks of a fleet add up. A write that fails (a full disk) does
+// not fail the read. An edge without siblings is home to everything.
 //
 // # Start and stop
 //
-// [New] opens the block store, the origins' archives and both listeners, in that
-// order, so that whatever is wrong with the set-up is an error before anything is
-// served. Run serves until its context ends, then drains: readiness fails, no new
-// connection is taken, requests in flight finish within the configured time. Close
+// [New] opens the block store, the swarm's listener, the origins' archives and both
+// doors, in that order, so that whatever is wrong with the set-up is an error before anything is
+// served. Run serves until its context ends, then drains: readiness fails, siblings
+// hear that this edge leaves, no new connection is taken, requests in flight finish within the configured time. Close
 // releases everything; it is called after Run, or instead of it.
 package edge

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/cache"
 	"github.com/shoal-cdn/shoal/config"
@@ -21,6 +22,8 @@ import (
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
+	"github.com/shoal-cdn/shoal/swarm"
+	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
 // Build says which program runs the edge.
@@ -31,6 +34,9 @@ type Build struct {
 	Log *slog.Logger
 }
 
+// NewSecret returns a new secret for a fleet, in one line.
+func NewSecret() string { return swarm.NewSecret() }
+
 // Edge is one edge: all of its rooms, and its two doors.
 type Edge struct {
 	cfg     config.Config
@@ -39,9 +45,11 @@ type Edge struct {
 	metrics *prometheus.Registry
 
 	store   *blockstore.Store
+	swarm   *swarm.Swarm
 	origins *origin.Set
 	names   *names.Names
 	cache   *cache.Cache
+	local   *local
 	gateway *gateway.Gateway
 	ingest  *ingest.Ingester
 	admin   *admin.Admin
@@ -62,7 +70,7 @@ func New(cfg config.Config, build Build) (*Edge, error) {
 	}
 	e := &Edge{cfg: cfg, build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
 	for _, step := range []func() error{
-		e.openMetrics, e.openStore, e.openOrigins, e.openNames, e.openCache, e.openGateway, e.openAdmin, e.listen,
+		e.openMetrics, e.openStore, e.openSwarm, e.openOrigins, e.openNames, e.openCache, e.openGateway, e.openAdmin, e.listen,
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -98,8 +106,24 @@ func (e *Edge) openStore() (err error) {
 	return nil
 }
 
+// openSwarm opens this edge's part of the fleet. An edge that stands alone has one
+// too: it is home to everything.
+func (e *Edge) openSwarm() (err error) {
+	e.local = &local{store: e.store}
+	e.swarm, err = swarm.New(e.cfg.SwarmOptions(), swarm.Config{
+		Local: e.local, Log: e.room("swarm"), Metrics: e.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	e.onClose(e.swarm.Close)
+	e.swarm.Handle(purgeCall, e.purgeForSibling)
+	return nil
+}
+
 func (e *Edge) openOrigins() (err error) {
-	if e.origins, err = origin.New(e.cfg.OriginOptions(), e.room("origin"), e.metrics); err != nil {
+	peers := func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) }
+	if e.origins, err = origin.New(e.cfg.OriginOptions(), peers, e.room("origin"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.origins.Close)
@@ -115,17 +139,22 @@ func (e *Edge) openNames() (err error) {
 }
 
 func (e *Edge) openCache() (err error) {
-	next := &miss{disk: e.store, fetch: e.origins, log: e.room("edge")}
+	admission, err := placement.NewAdmission(e.cfg.AdmissionOptions())
+	if err != nil {
+		return err
+	}
+	next := &miss{disk: e.store, fleet: e.swarm, admit: admission, log: e.room("edge")}
 	if e.cache, err = cache.New(e.cfg.CacheOptions(), next, e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.cache.Close)
+	e.local.cache = e.cache
 	return nil
 }
 
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.cfg.GatewayOptions(), gateway.Deps{
-		Blocks: &local{cache: e.cache, store: e.store}, Names: e.names, Pins: e.store,
+		Blocks: fetching{e.local}, Names: e.names, Pins: e.store,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
 	if err != nil {
@@ -140,7 +169,7 @@ func (e *Edge) openAdmin() (err error) {
 		return err
 	}
 	e.admin, err = admin.New(e.cfg.AdminOptions(), admin.Deps{
-		Import: importer{e.ingest}, Purge: e.purge, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
+		Import: importer{e.ingest}, Purge: e.purgeHere, Fleet: fleet{e}, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
 	return err
 }
@@ -175,13 +204,21 @@ func (e *Edge) GatewayAddr() net.Addr { return e.public.Addr() }
 // AdminAddr returns the address on which the operator is served.
 func (e *Edge) AdminAddr() net.Addr { return e.operator.Addr() }
 
+// SwarmAddrs returns the multiaddrs on which siblings and guests are served, each
+// with this edge's peer ID; none for an edge that has neither.
+func (e *Edge) SwarmAddrs() []string { return e.swarm.Addrs() }
+
+// Members returns this edge and the siblings that it knows of.
+func (e *Edge) Members() []admin.Member { return fleet{e}.Members() }
+
 // Run serves until ctx ends, then drains and returns nil if every request in
 // flight was finished. The operator's door closes last, so that readiness can be
 // watched to the end. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	e.build.Log.Info("serving", "edge", e.cfg.EdgeName(), "version", e.build.Version,
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
-		"sites", len(e.cfg.Sites), "origins", e.origins.Len(), "serve", e.cfg.Gateway.Serve)
+		"swarm", e.swarm.Addrs(), "sites", len(e.cfg.Sites), "origins", e.origins.Len(), "serve", e.cfg.Gateway.Serve)
+	e.swarm.Start(e.origins)
 	e.serving.Store(true)
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	gatewayCtx, drain := context.WithCancel(failed)
@@ -198,6 +235,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	case <-failed.Done():
 	}
 	e.serving.Store(false)
+	e.leave()
 	drain()
 	err := group.Wait()
 	closeOperator()
@@ -205,6 +243,17 @@ func (e *Edge) Run(ctx context.Context) error {
 		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
 	}
 	return err
+}
+
+// leaveWithin bounds how long a stop waits for siblings to hear of it.
+const leaveWithin = 2 * time.Second
+
+// leave tells the siblings that this edge is about to stop, so that they ask others
+// from now on. What they have asked already is still answered.
+func (e *Edge) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	e.swarm.Drain(ctx)
 }
 
 // ready reports why this edge should get no traffic, or nil.

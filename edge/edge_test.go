@@ -211,10 +211,10 @@ func TestPurge(t *testing.T) {
 	e.get("127.0.0.1", "/ipfs/"+root+"/index.html")
 	c := e.client()
 	defer c.Close()
-	if _, err := c.Purge(t.Context(), root, false); err == nil || !strings.Contains(err.Error(), "unpin") {
+	if _, err := c.Purge(t.Context(), root, false, false); err == nil || !strings.Contains(err.Error(), "unpin") {
 		t.Fatalf("purge of a pinned root: %v", err)
 	}
-	result, err := c.Purge(t.Context(), root, true)
+	result, err := c.Purge(t.Context(), root, true, false)
 	if err != nil || result.Removed == 0 {
 		t.Fatalf("purge: %+v, %v", result, err)
 	}

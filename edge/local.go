@@ -14,16 +14,11 @@ import (
 	"github.com/shoal-cdn/shoal/cache"
 )
 
-// local is the memory cache and what lies behind it, with the question whether a
-// block is on this edge.
+// local is what is on this edge, in memory or on disk. Nothing is fetched from
+// elsewhere.
 type local struct {
 	cache *cache.Cache
 	store *blockstore.Store
-}
-
-// Get fetches a block through every layer.
-func (l *local) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	return l.cache.Get(ctx, c)
 }
 
 // Has reports whether the block is in memory or on disk.
@@ -34,41 +29,49 @@ func (l *local) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	return l.store.Has(ctx, c)
 }
 
-// resident is what is on this edge, and nothing else: no block is fetched from
-// elsewhere.
-type resident struct{ local }
-
 // Get returns a block from memory or disk.
-func (r *resident) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	if b, ok := r.cache.Peek(c); ok {
+func (l *local) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	if b, ok := l.cache.Peek(c); ok {
 		return b, nil
 	}
-	return r.store.Get(ctx, c)
+	return l.store.Get(ctx, c)
 }
 
+// Put keeps a block on disk.
+func (l *local) Put(ctx context.Context, b blocks.Block) error { return l.store.Put(ctx, b) }
+
 // Pinned reports whether something holds the block.
-func (r *resident) Pinned(c cid.Cid) bool { return r.store.Pinned(c) }
+func (l *local) Pinned(c cid.Cid) bool { return l.store.Pinned(c) }
 
 // Delete forgets a block that nobody holds, and returns its size in bytes. The disk
 // comes first, so that no request refills the memory from it.
-func (r *resident) Delete(ctx context.Context, c cid.Cid) (int64, error) {
-	if r.store.Pinned(c) {
+func (l *local) Delete(ctx context.Context, c cid.Cid) (int64, error) {
+	if l.store.Pinned(c) {
 		return 0, nil
 	}
-	size, err := r.store.GetSize(ctx, c)
+	size, err := l.store.GetSize(ctx, c)
 	if err == nil {
-		err = r.store.DeleteBlock(ctx, c)
+		err = l.store.DeleteBlock(ctx, c)
 	} else if ipld.IsNotFound(err) {
 		err = nil
-		if b, ok := r.cache.Peek(c); ok {
+		if b, ok := l.cache.Peek(c); ok {
 			size = len(b.RawData())
 		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("delete block %s: %w", c, err)
 	}
-	r.cache.Remove(c)
+	l.cache.Remove(c)
 	return int64(max(size, 0)), nil
+}
+
+// fetching is the gateway's view: what is on this edge, and what the fleet or the
+// origin has.
+type fetching struct{ *local }
+
+// Get fetches a block through every layer.
+func (f fetching) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	return f.cache.Get(ctx, c)
 }
 
 // urlOf returns where a visitor on this machine finds a CID.

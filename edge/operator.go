@@ -2,11 +2,18 @@ package edge
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
+	"sync"
+
+	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // importer speaks the operator's door's language to the ingest room.
@@ -30,8 +37,82 @@ func reporting(progress func(admin.Progress)) func(ingest.Progress) {
 	return func(p ingest.Progress) { progress(admin.Progress(p)) }
 }
 
-// purge makes this edge forget what a path names.
-func (e *Edge) purge(ctx context.Context, path string, unpin bool) (admin.Purged, error) {
-	p, err := e.ingest.Purge(ctx, &resident{local{cache: e.cache, store: e.store}}, path, unpin)
+// purgeHere makes this edge forget what a path names.
+func (e *Edge) purgeHere(ctx context.Context, path string, unpin bool) (admin.Purged, error) {
+	p, err := e.ingest.Purge(ctx, e.local, path, unpin)
 	return admin.Purged(p), err
+}
+
+// purgeCall is the method by which siblings are asked to purge.
+const purgeCall = "purge"
+
+type purgeRequest struct {
+	Path  string `json:"path"`
+	Unpin bool   `json:"unpin"`
+}
+
+// purgeForSibling answers a [purgeCall]. Having nothing to forget is no error.
+func (e *Edge) purgeForSibling(ctx context.Context, from string, body json.RawMessage) (any, error) {
+	var request purgeRequest
+	if err := json.Unmarshal(body, &request); err != nil {
+		return nil, fmt.Errorf("purge: %w", err)
+	}
+	e.build.Log.Info("purge asked for by a sibling", "sibling", from, "path", request.Path, "unpin", request.Unpin)
+	done, err := e.purgeHere(ctx, request.Path, request.Unpin)
+	if reason, _ := admin.Reason(err); err != nil && reason != admin.NotFound {
+		return nil, err
+	}
+	return admin.SiblingPurge{Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept}, nil
+}
+
+// fleet speaks the operator's door's language to the swarm.
+type fleet struct{ *Edge }
+
+var _ admin.Fleet = fleet{}
+
+// Members implements [admin.Fleet].
+func (f fleet) Members() []admin.Member {
+	list := []admin.Member{}
+	for _, m := range f.swarm.Members() {
+		list = append(list, admin.Member{
+			Name: m.Name, PeerID: m.ID.String(), Zone: m.Zone, Addr: m.Addr, State: string(m.State), Detail: m.Detail,
+			Since: m.Since, Latency: m.Latency.Seconds(), Weight: m.Weight, Self: m.Self,
+		})
+	}
+	return list
+}
+
+// Where implements [admin.Fleet].
+func (f fleet) Where(ctx context.Context, c cid.Cid) (admin.Whereabouts, error) {
+	w, err := f.swarm.Where(ctx, c)
+	return admin.Whereabouts{CID: c.String(), Homes: orEmpty(w.Homes), Holders: orEmpty(w.Holders), Silent: orEmpty(w.Silent)}, err
+}
+
+// orEmpty makes an empty list of nil, which JSON would write as null.
+func orEmpty(list []string) []string { return append([]string{}, list...) }
+
+// Purge implements [admin.Fleet].
+func (f fleet) Purge(ctx context.Context, path string, unpin bool) []admin.SiblingPurge {
+	var siblings []members.Info
+	for _, m := range f.swarm.Members() {
+		if !m.Self {
+			siblings = append(siblings, m)
+		}
+	}
+	done := make([]admin.SiblingPurge, len(siblings))
+	var wg sync.WaitGroup
+	for i, m := range siblings {
+		wg.Go(func() {
+			err := errors.New(string(m.State)) // one that cannot be reached is not waited for
+			if m.InRing() || m.State == members.Leaving {
+				err = f.swarm.Call(ctx, m.Name, purgeCall, purgeRequest{path, unpin}, &done[i])
+			}
+			done[i].Edge = m.Name
+			if err != nil {
+				done[i].Error = err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	return done
 }

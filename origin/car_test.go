@@ -302,7 +302,7 @@ func TestMalformedCARIsRefused(t *testing.T) {
 			}
 			good := writeCAR(t, t.TempDir()+"/good.car", []*block.Verified{a})
 			files := openFiles(t)
-			s, err := New(carOptions(good, path), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+			s, err := New(carOptions(good, path), nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 			if err == nil || s != nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) {
 				t.Fatalf("got %v, want ...%s...", err, tc.want)
 			}
@@ -463,7 +463,7 @@ func TestWrongPathsAreRefused(t *testing.T) {
 		t.TempDir():                   "no *.car file",
 		pipe:                          "not a regular file",
 	} {
-		if _, err := New(carOptions(path), slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(carOptions(path), nil, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want ...%s...", path, err, want)
 		}
 	}

@@ -47,7 +47,7 @@ func cidOf(t testing.TB, data []byte) cid.Cid {
 // open makes a Set that the test closes.
 func open(t testing.TB, o Options) *Set {
 	t.Helper()
-	s, err := New(o, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	s, err := New(o, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type named struct {
 // concurrent use.
 type Set struct {
 	origins []named
+	peers   PeerFunc
 	log     *slog.Logger
 	metrics *metrics
 	reg     prometheus.Registerer
@@ -47,13 +48,19 @@ type Set struct {
 
 var _ block.Getter = (*Set)(nil)
 
-// New opens the origins: archives are indexed now, gateways are not contacted. An
-// error names the origin and what is wrong with it, and leaves nothing open.
-func New(o Options, log *slog.Logger, reg prometheus.Registerer) (*Set, error) {
+// A PeerFunc returns the peer at a multiaddr as something that blocks can be asked
+// of; it connects to nobody yet.
+type PeerFunc func(addr string) (block.Getter, error)
+
+// New opens the origins: archives are indexed now, gateways and peers are not
+// contacted. Origins of type bitswap are asked through peers, which may be nil when
+// there are none. An error names the origin and what is wrong with it, and leaves
+// nothing open.
+func New(o Options, peers PeerFunc, log *slog.Logger, reg prometheus.Registerer) (*Set, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Set{log: log, metrics: newMetrics(), reg: reg}
+	s := &Set{peers: peers, log: log, metrics: newMetrics(), reg: reg}
 	if err := s.metrics.register(reg); err != nil {
 		return nil, err
 	}
@@ -82,13 +89,25 @@ func (s *Set) add(spec Spec, o Options) error {
 			return err
 		}
 		src = a
+	case TypeBitswap:
+		if s.peers == nil {
+			return errors.New("there is nothing to reach peers with")
+		}
+		p, err := s.peers(spec.Addr)
+		if err != nil {
+			return err
+		}
+		src = &remote{peer: p, meter: s.metrics.meter(name, false)}
 	}
 	s.origins = append(s.origins, named{name, src})
 	return nil
 }
 
-// shortName is the host of a URL, or the last part of a path.
+// shortName is the host of a URL, the last part of a path, or a peer ID.
 func shortName(spec Spec) string {
+	if spec.Type == TypeBitswap {
+		return spec.Addr[strings.LastIndexByte(spec.Addr, '/')+1:]
+	}
 	if spec.Type == TypeCAR {
 		if abs, err := filepath.Abs(spec.Path); err == nil {
 			return filepath.Base(abs)

@@ -8,20 +8,23 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // The types of origin.
 const (
 	TypeGateway = "gateway" // a trustless HTTP gateway: URL
 	TypeCAR     = "car"     // archives on this machine: Path
+	TypeBitswap = "bitswap" // a peer that speaks Bitswap, such as a Kubo node: Addr
 )
 
-var knownTypes = []string{TypeCAR, TypeGateway}
+var knownTypes = []string{TypeBitswap, TypeCAR, TypeGateway}
 
 // Spec describes one origin. Its String and LogValue leave out every secret, so
 // that printing one is safe.
 type Spec struct {
-	// Type is TypeGateway or TypeCAR.
+	// Type is TypeGateway, TypeCAR or TypeBitswap.
 	Type string
 	// URL of a gateway: http or https, a host, and a path if the gateway is not at
 	// the root. "user:password@" in it is sent as basic authentication.
@@ -29,6 +32,8 @@ type Spec struct {
 	// Path of a car origin: a CARv1 or CARv2 file, or a folder that is searched for
 	// *.car, subfolders included.
 	Path string
+	// Addr of a bitswap origin: a multiaddr that ends in /p2p/ and the peer's ID.
+	Addr string
 	// Token is sent to a gateway as a bearer token, and to no other host that the
 	// gateway may redirect to. Likewise Headers.
 	Token string
@@ -38,8 +43,11 @@ type Spec struct {
 
 // String returns the origin without its secrets.
 func (s Spec) String() string {
-	if s.Type == TypeCAR {
+	switch s.Type {
+	case TypeCAR:
 		return s.Type + " " + s.Path
+	case TypeBitswap:
+		return s.Type + " " + s.Addr
 	}
 	u, err := url.Parse(s.URL)
 	if err != nil {
@@ -57,6 +65,8 @@ func (s Spec) validate() error {
 		return s.validateGateway()
 	case TypeCAR:
 		return s.validateCAR()
+	case TypeBitswap:
+		return s.validateBitswap()
 	}
 	return fmt.Errorf("type: %q is not a type of origin: expected one of %s", s.Type, strings.Join(knownTypes, ", "))
 }
@@ -67,14 +77,29 @@ func (s Spec) validateCAR() error {
 		return errors.New(`path: "": expected a .car file or a folder of them`)
 	case s.URL != "":
 		return errors.New("url: an origin of type car has a path and no url")
+	case s.Addr != "":
+		return errors.New("addr: an origin of type car has a path and no addr")
 	case s.Token != "" || len(s.Headers) > 0:
 		return errors.New("token: an origin of type car takes no token and no headers")
 	}
 	return nil
 }
 
+func (s Spec) validateBitswap() error {
+	if s.URL != "" || s.Path != "" || s.Token != "" || len(s.Headers) > 0 {
+		return errors.New("addr: an origin of type bitswap has an addr and nothing else")
+	}
+	if info, err := peer.AddrInfoFromString(s.Addr); err != nil || len(info.Addrs) == 0 {
+		return fmt.Errorf("addr: %q: expected a multiaddr with a peer ID, such as /ip4/10.0.0.9/tcp/4001/p2p/12D3KooW...", s.Addr)
+	}
+	return nil
+}
+
 func (s Spec) validateGateway() error {
 	const expected = "expected a URL like https://gateway.example"
+	if s.Addr != "" {
+		return fmt.Errorf("addr: %q: an origin of type gateway has a url and no addr", s.Addr)
+	}
 	if s.Path != "" {
 		return fmt.Errorf("path: %q: an origin of type gateway has a url and no path", s.Path)
 	}

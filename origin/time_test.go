@@ -73,7 +73,7 @@ func bubble(t *testing.T, h http.Handler, change func(*Options), f func(t *testi
 		if change != nil {
 			change(&o)
 		}
-		s, err := New(o, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		s, err := New(o, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}

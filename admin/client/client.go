@@ -112,10 +112,20 @@ func readLines(r io.Reader, progress func(admin.Progress)) (admin.AddResult, err
 }
 
 // Purge makes the edge forget what path (a CID, or /ipfs/CID/path) names; with
-// unpin also when an import keeps it.
-func (c *Client) Purge(ctx context.Context, path string, unpin bool) (admin.PurgeResult, error) {
-	query := url.Values{"path": {path}, "unpin": {strconv.FormatBool(unpin)}}
+// unpin also when an import keeps it, and with fleet its siblings too.
+func (c *Client) Purge(ctx context.Context, path string, unpin, fleet bool) (admin.PurgeResult, error) {
+	query := url.Values{"path": {path}, "unpin": {strconv.FormatBool(unpin)}, "fleet": {strconv.FormatBool(fleet)}}
 	return get[admin.PurgeResult](ctx, c, http.MethodPost, "/api/v1/purge", query)
+}
+
+// Members returns the edges of the fleet, as the edge sees them.
+func (c *Client) Members(ctx context.Context) (admin.MembersResult, error) {
+	return get[admin.MembersResult](ctx, c, http.MethodGet, "/api/v1/swarm", nil)
+}
+
+// Where returns which edges a block is at home on and which hold it.
+func (c *Client) Where(ctx context.Context, id string) (admin.Whereabouts, error) {
+	return get[admin.Whereabouts](ctx, c, http.MethodGet, "/api/v1/swarm/where", url.Values{"cid": {id}})
 }
 
 // Stats returns the edge's figures.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func TestNoEdgeThere(t *testing.T) {
 	c := dial(t, addr, "")
 	want := "no edge answers at http://" + addr + ": start one with `shoal serve`, or name another with --edge"
 	_, serr := c.Stats(t.Context())
-	_, perr := c.Purge(t.Context(), "x", false)
+	_, perr := c.Purge(t.Context(), "x", false, false)
 	_, aerr := c.Add(t.Context(), admin.TypeTar, strings.NewReader("x"), admin.Params{}, nil)
 	for _, err := range []error{serr, perr, aerr} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -99,7 +100,7 @@ func TestRefusals(t *testing.T) {
 		w.WriteHeader(http.StatusConflict)
 		fmt.Fprint(w, `{"error":{"reason":"PINNED","details":"it is kept"}}`)
 	})
-	_, err := c.Purge(t.Context(), "x", false)
+	_, err := c.Purge(t.Context(), "x", false, false)
 	if e, ok := errors.AsType[*client.Error](err); !ok || e.Reason != "PINNED" || e.Status != 409 || err.Error() != "it is kept" {
 		t.Errorf("got %v", err)
 	}
@@ -121,8 +122,8 @@ func TestRequests(t *testing.T) {
 			fmt.Fprintf(w, `{"cid":"bafy","bytes":%d,"name":%q}`+"\n", len(body), r.Header.Get("Content-Type")+" "+r.URL.RawQuery)
 		}
 	})
-	purged, err := c.Purge(t.Context(), "/ipfs/x/a b", true)
-	if err != nil || purged != (admin.PurgeResult{CID: "path=%2Fipfs%2Fx%2Fa+b&unpin=true", Removed: 1, Bytes: 2, Kept: 3}) {
+	purged, err := c.Purge(t.Context(), "/ipfs/x/a b", true, false)
+	if err != nil || !reflect.DeepEqual(purged, admin.PurgeResult{CID: "fleet=false&path=%2Fipfs%2Fx%2Fa+b&unpin=true", Removed: 1, Bytes: 2, Kept: 3}) {
 		t.Errorf("got %+v, %v", purged, err)
 	}
 	stats, err := c.Stats(t.Context())

@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/ipfs/go-cid"
+)
+
+// Fleet is what the operator's door can ask of the fleet that this edge belongs to.
+type Fleet interface {
+	// Members returns this edge and all siblings that it knows of, by name.
+	Members() []Member
+	// Where says which edges a block is at home on, and which hold it now.
+	Where(ctx context.Context, c cid.Cid) (Whereabouts, error)
+	// Purge has every sibling forget what path names, and says how each fared.
+	Purge(ctx context.Context, path string, unpin bool) []SiblingPurge
+}
+
+// Member is one edge of the fleet, as this edge sees it.
+type Member struct {
+	Name    string    `json:"name"`
+	PeerID  string    `json:"peer_id"`
+	Zone    string    `json:"zone,omitempty"`
+	Addr    string    `json:"addr,omitempty"` // where it was last reached
+	State   string    `json:"state"`
+	Detail  string    `json:"detail,omitempty"` // why it is not alive
+	Since   time.Time `json:"since"`            // of the state
+	Latency float64   `json:"latency_seconds"`
+	Weight  uint64    `json:"weight"` // bytes of disk
+	Self    bool      `json:"self,omitempty"`
+}
+
+// MembersResult is the answer to the question who is in the fleet.
+type MembersResult struct {
+	Members []Member `json:"members"`
+}
+
+// Whereabouts says where a block belongs and where it is, by names of edges.
+type Whereabouts struct {
+	CID     string   `json:"cid"`
+	Homes   []string `json:"homes"`   // the first home first
+	Holders []string `json:"holders"` // who has it now, in memory or on disk
+	Silent  []string `json:"silent"`  // who could not be asked
+}
+
+// SiblingPurge says what a purge did on another edge.
+type SiblingPurge struct {
+	Edge    string `json:"edge"`
+	Removed int64  `json:"removed"` // blocks
+	Bytes   int64  `json:"bytes"`
+	Kept    int64  `json:"kept"`
+	Error   string `json:"error,omitempty"`
+}
+
+func (a *Admin) members(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, MembersResult{Members: a.deps.Fleet.Members()})
+}
+
+func (a *Admin) where(w http.ResponseWriter, r *http.Request) {
+	query, err := parseQuery(r, "cid")
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	c, err := cid.Decode(query.Get("cid"))
+	if err != nil {
+		a.fail(w, r, badRequest("cid %q: expected a CID: %v", clip(query.Get("cid")), err))
+		return
+	}
+	found, err := a.deps.Fleet.Where(r.Context(), c)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, found)
+}
