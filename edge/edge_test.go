@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -125,6 +126,21 @@ func (r *running) get(host, path string) (int, http.Header, string) {
 	return res.StatusCode, res.Header, string(body)
 }
 
+// settled returns the statistics once no request is in flight: a request is counted
+// after its last byte was sent.
+func (r *running) settled() admin.Stats {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s := r.Stats()
+		if s.Requests.InFlight == 0 {
+			return s
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("requests stay in flight: %+v", s.Requests)
+		}
+	}
+}
+
 var pages = map[string]string{"index.html": "<h1>home</h1>", "a/b/c.txt": "deep", "big.bin": strings.Repeat("shoal ", 500_000)}
 
 // A site travels from the origin through the edge's layers, each of which answers
@@ -162,7 +178,7 @@ func TestASiteThroughEveryLayer(t *testing.T) {
 	for name := range pages {
 		check(e, name, "detail=disk")
 	}
-	stats := e.Stats()
+	stats := e.settled()
 	if stats.Blocks["disk"].Bytes < 3_000_000 || stats.Blocks["origin"].Blocks != 0 || stats.Requests.Total != int64(len(pages)) || stats.Requests.Bytes < 3_000_000 {
 		t.Errorf("stats: %+v", stats)
 	}

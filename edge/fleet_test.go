@@ -104,12 +104,12 @@ func TestAFleetAsksTheOriginOnce(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	if fetched := origin.Stats().Requests.Total; fetched != unique {
+	if fetched := origin.settled().Requests.Total; fetched != unique {
 		t.Errorf("the origin was asked %d times for %d blocks", fetched, unique)
 	}
 	var atOrigin, atSibling, onDisk int64
 	for _, e := range edges {
-		s := e.Stats()
+		s := e.settled()
 		atOrigin += s.Blocks["origin"].Blocks
 		atSibling += s.Blocks["sibling"].Blocks
 		onDisk += s.Store.Blocks
