@@ -64,6 +64,27 @@ func New(c cid.Cid, data []byte) (*Verified, error) {
 	return &Verified{cid: c, data: data}, nil
 }
 
+// Sum hashes data and returns it as a block under the CID that prefix and the
+// hash make. It is for those who are sent bytes with the shape of a CID and not
+// the CID itself, as Bitswap does. The error wraps [ErrTooLarge] or
+// [ErrUnsupported]. Sum keeps data; the caller must not change it afterwards.
+func Sum(prefix cid.Prefix, data []byte) (*Verified, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("block: %w: %d bytes, the limit is %d", ErrTooLarge, len(data), MaxSize)
+	}
+	if !verifcid.DefaultAllowlist.IsAllowed(prefix.MhType) {
+		return nil, fmt.Errorf("block: %w: hash function 0x%x", ErrUnsupported, prefix.MhType)
+	}
+	c, err := prefix.Sum(data)
+	if err != nil {
+		return nil, fmt.Errorf("block: %w: hash %d bytes: %w", ErrUnsupported, len(data), err)
+	}
+	if err := CheckCID(c); err != nil {
+		return nil, err
+	}
+	return &Verified{cid: c, data: data}, nil
+}
+
 // Trusted wraps bytes that are known to match c by other means: they were
 // verified when they entered this process or its block store, and a checksum has
 // held them since. It is for the rooms that read back what they themselves

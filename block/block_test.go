@@ -99,3 +99,24 @@ func TestSourcesAreOrderedAndNamed(t *testing.T) {
 		t.Fatalf("got %s", got)
 	}
 }
+
+func TestSumFindsTheCID(t *testing.T) {
+	data := []byte("a shoal of herring")
+	want := sum(t, data, multihash.SHA2_256, -1)
+	b, err := block.Sum(want.Prefix(), data)
+	if err != nil || b.Cid() != want {
+		t.Fatalf("got %v, %v; want %s", b, err, want)
+	}
+	for name, prefix := range map[string]cid.Prefix{
+		"broken hash function": {Version: 1, Codec: cid.Raw, MhType: multihash.MD5, MhLength: -1},
+		"short digest":         {Version: 1, Codec: cid.Raw, MhType: multihash.SHA2_256, MhLength: 8},
+		"unknown version":      {Version: 7, Codec: cid.Raw, MhType: multihash.SHA2_256, MhLength: -1},
+	} {
+		if b, err := block.Sum(prefix, data); !errors.Is(err, block.ErrUnsupported) || b != nil {
+			t.Errorf("%s: got %v, %v; want ErrUnsupported", name, b, err)
+		}
+	}
+	if _, err := block.Sum(want.Prefix(), make([]byte, block.MaxSize+1)); !errors.Is(err, block.ErrTooLarge) {
+		t.Errorf("over the limit: got %v, want ErrTooLarge", err)
+	}
+}
