@@ -1,0 +1,121 @@
+package placement
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/ipfs/go-cid"
+)
+
+// AdmissionOptions configures an [Admission].
+type AdmissionOptions struct {
+	// DiskBytes is the capacity of the edge's block store.
+	DiskBytes int64
+	// HotShare is the largest share of the bytes written to disk that copies of
+	// blocks at home elsewhere may take, at least 0 and less than 1.
+	HotShare float64
+	// Remembered is how many recently fetched blocks are remembered to recognise
+	// one that is fetched again. Each costs 4 bytes.
+	Remembered int
+}
+
+// DefaultAdmissionOptions leaves a tenth of the disk to hot copies.
+func DefaultAdmissionOptions() AdmissionOptions {
+	return AdmissionOptions{DiskBytes: 10 << 30, HotShare: 0.1, Remembered: 1 << 16}
+}
+
+// Validate reports the first value that cannot be used.
+func (o AdmissionOptions) Validate() error {
+	switch {
+	case o.DiskBytes < 0:
+		return fmt.Errorf("placement: DiskBytes: %d: expected a number of bytes, or 0 for an edge without a disk", o.DiskBytes)
+	case !(o.HotShare >= 0 && o.HotShare < 1):
+		return fmt.Errorf("placement: HotShare: %v: expected a share from 0 to less than 1", o.HotShare)
+	case o.Remembered < 1 || o.Remembered > 1<<28:
+		return fmt.Errorf("placement: Remembered: %d: expected a number of blocks from 1 to %d", o.Remembered, 1<<28)
+	}
+	return nil
+}
+
+// ways is how many blocks share one bucket of the memory of recent fetches.
+const ways = 4
+
+// Admission decides which of the blocks that an edge has just fetched go to its
+// disk. It is safe for concurrent use.
+type Admission struct {
+	opts AdmissionOptions
+
+	mu sync.Mutex
+	// recent holds a fingerprint of each block that passed through lately, in
+	// buckets of 4, newest first. Two blocks share a fingerprint once in a
+	// billion: the harm is one block on disk that did not deserve it.
+	recent []uint32
+	// budget is how many bytes of copies may be written now. Every byte written
+	// for a block at home here adds a little; it never exceeds HotShare of the
+	// disk.
+	budget float64
+}
+
+// NewAdmission returns an Admission that has seen no block yet.
+func NewAdmission(opts AdmissionOptions) (*Admission, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	buckets := (opts.Remembered + ways - 1) / ways
+	a := &Admission{opts: opts, recent: make([]uint32, buckets*ways)}
+	a.budget = a.limit()
+	return a, nil
+}
+
+func (a *Admission) limit() float64 { return a.opts.HotShare * float64(a.opts.DiskBytes) }
+
+// ToDisk reports whether a block that was just fetched belongs on this edge's
+// disk. home says whether this edge is home to it. It is asked once for each
+// fetch from a sibling or an origin: the second time for the same block is what
+// makes it hot.
+func (a *Admission) ToDisk(c cid.Cid, data []byte, home bool) bool {
+	size := float64(len(data))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if home {
+		a.budget = min(a.limit(), a.budget+size*a.opts.HotShare/(1-a.opts.HotShare))
+		return true
+	}
+	hot := a.seen(xxhash.Sum64(c.Hash()))
+	if !hot && !IsIndex(c, data) || size > a.budget {
+		return false
+	}
+	a.budget -= size
+	return true
+}
+
+// seen reports whether hash was seen lately, and remembers it as the newest of
+// its bucket.
+func (a *Admission) seen(hash uint64) bool {
+	print := uint32(hash>>32) | 1 // 0 marks an empty place
+	at := int(uint32(hash)%uint32(len(a.recent)/ways)) * ways
+	bucket := a.recent[at : at+ways]
+	last := ways - 1 // the oldest makes room, unless print is there already
+	found := false
+	for i, p := range bucket {
+		if p == print {
+			last, found = i, true
+			break
+		}
+	}
+	copy(bucket[1:last+1], bucket[:last])
+	bucket[0] = print
+	return found
+}
+
+// IsIndex reports whether a block leads to others: a dag-pb node with links (the
+// inner nodes of files, and folders). A dag-pb leaf, which holds nothing but
+// bytes, is not one.
+func IsIndex(c cid.Cid, data []byte) bool {
+	// The canonical form of dag-pb writes links before data, and a link is field
+	// 2 of the message, length-delimited (IPLD dag-pb specification,
+	// "Serial Format").
+	const linkTag = 2<<3 | 2
+	return c.Type() == cid.DagProtobuf && len(data) > 0 && data[0] == linkTag
+}

@@ -1,0 +1,97 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Member is an edge that blocks can be at home on.
+type Member struct {
+	// Name must be stable: a member that comes back under the same name is home
+	// to the same blocks.
+	Name string
+	// Weight is the member's disk capacity in bytes. A member's share of the
+	// blocks is its share of the sum of all weights. 0 counts as 1.
+	Weight uint64
+}
+
+// Ring is an unchanging set of members. It is safe for concurrent use. The zero
+// Ring has no members.
+type Ring struct {
+	members []Member // sorted by name, each name once
+	seeds   []uint64
+	weights []float64
+}
+
+// NewRing returns the ring of the given members. Of several members with the same
+// name, the first counts.
+func NewRing(members []Member) *Ring {
+	r := &Ring{members: slices.Clone(members)}
+	slices.SortStableFunc(r.members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	r.members = slices.CompactFunc(r.members, func(a, b Member) bool { return a.Name == b.Name })
+	for _, m := range r.members {
+		r.seeds = append(r.seeds, xxhash.Sum64String(m.Name))
+		r.weights = append(r.weights, float64(max(m.Weight, 1)))
+	}
+	return r
+}
+
+// Len returns the number of members.
+func (r *Ring) Len() int { return len(r.members) }
+
+// Member returns the i-th member in the order of names, for what [Ring.Homes]
+// returns.
+func (r *Ring) Member(i int) Member { return r.members[i] }
+
+// Members returns all members in the order of names. The caller must not change
+// them.
+func (r *Ring) Members() []Member { return r.members }
+
+// Equal reports whether both rings have the same members with the same weights.
+func (r *Ring) Equal(other *Ring) bool { return slices.Equal(r.members, other.members) }
+
+// Homes returns the first n homes of the block with the multihash mh, the first
+// home first, as positions for [Ring.Member]; fewer if the ring has fewer members.
+// It appends to buf[:0] and allocates nothing if that has room for n.
+//
+// It takes time proportional to the number of members, some 25 ns each.
+func (r *Ring) Homes(mh []byte, n int, buf []int) []int {
+	homes := buf[:0]
+	if n <= 0 {
+		return homes
+	}
+	var lotsBuf [8]float64
+	lots := lotsBuf[:0]
+	key := mix(xxhash.Sum64(mh))
+	for i, seed := range r.seeds {
+		l := lot(mix(key^seed), r.weights[i])
+		if len(homes) == n && l >= lots[n-1] {
+			continue
+		}
+		// Insert in order. Members come in the order of names, so of equal lots
+		// the earlier name stays in front.
+		at := len(homes)
+		for at > 0 && l < lots[at-1] {
+			at--
+		}
+		if len(homes) == n {
+			homes, lots = homes[:n-1], lots[:n-1]
+		}
+		homes, lots = slices.Insert(homes, at, i), slices.Insert(lots, at, l)
+	}
+	return homes
+}
+
+// Rank returns the place of the named member among the homes of mh, 0 for the
+// first home, or -1 if it is not among the first n.
+func (r *Ring) Rank(mh []byte, name string, n int) int {
+	var buf [8]int
+	for rank, i := range r.Homes(mh, n, buf[:0]) {
+		if r.members[i].Name == name {
+			return rank
+		}
+	}
+	return -1
+}
