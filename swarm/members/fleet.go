@@ -1,0 +1,546 @@
+package members
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// State is what is known of a member.
+type State string
+
+// The states of a member.
+const (
+	Connecting State = "connecting" // never reached yet
+	Alive      State = "alive"
+	Suspect    State = "suspect" // does not answer; may only be busy
+	Lost       State = "lost"    // was there and is not
+	Leaving    State = "leaving" // said that it is about to stop
+	Refused    State = "refused" // there is somebody else at its address
+	// StandingAside is this edge's own state while another edge has its name.
+	StandingAside State = "standing aside"
+)
+
+// Resolver looks up the records of a DNS name. [*net.Resolver] is one.
+type Resolver interface {
+	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+	LookupHost(ctx context.Context, host string) ([]string, error)
+}
+
+// Options configures a [Fleet].
+type Options struct {
+	Secret string
+	Name   string
+	Zone   string
+	// Weight is this edge's disk capacity in bytes.
+	Weight uint64
+	Peers  []Static
+	// DNS is a name whose SRV or A records list the edges; empty for none.
+	DNS string
+	// Port is where edges listen that are found by A records.
+	Port int
+	// Max is how many members are known at most.
+	Max int
+
+	PingInterval time.Duration
+	// SuspectAfter is the shortest time that an unanswered ping may take.
+	SuspectAfter time.Duration
+	LostAfter    time.Duration
+	// RedialAfter is the longest pause between two attempts to reach a lost member.
+	RedialAfter  time.Duration
+	ResolveEvery time.Duration
+}
+
+// DefaultOptions detects a death within a second and a half at the latest.
+func DefaultOptions() Options {
+	return Options{
+		Port: 4001, Max: 5000,
+		PingInterval: 250 * time.Millisecond,
+		SuspectAfter: 60 * time.Millisecond,
+		LostAfter:    1500 * time.Millisecond,
+		RedialAfter:  2 * time.Second,
+		ResolveEvery: 5 * time.Second,
+	}
+}
+
+// Config is what a [Fleet] works with.
+type Config struct {
+	Host     host.Host
+	Resolver Resolver
+	Log      *slog.Logger
+	// Known reports whether a peer is welcome although it is not a member. It may
+	// be nil and must not call the Fleet.
+	Known func(peer.ID) bool
+	// Heard returns when something else than the member protocol last heard of a
+	// peer. It may be nil and must not call the Fleet.
+	Heard func(peer.ID) time.Time
+	// Changed is called after a member's state, weight or zone has changed, from
+	// any goroutine, one call at a time. It may be nil.
+	Changed func()
+}
+
+// Info is what is known of one member.
+type Info struct {
+	Name    string
+	ID      peer.ID
+	Zone    string
+	Addr    string // where it was last reached, or is going to be
+	State   State
+	Since   time.Time // of the state
+	Latency time.Duration
+	Weight  uint64
+	Self    bool
+	// Detail says in an operator's words why the state is not alive.
+	Detail string
+}
+
+// InRing reports whether blocks are at home on the member.
+func (i Info) InRing() bool { return i.State == Alive || i.State == Suspect }
+
+// Fleet keeps the table of members. It is safe for concurrent use.
+type Fleet struct {
+	opts Options
+	cfg  Config
+	host host.Host
+	log  *slog.Logger
+	me   instance
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	notify  *network.NotifyBundle
+	changes chan struct{} // wakes the goroutine that calls Config.Changed
+
+	mu      sync.Mutex
+	closed  bool
+	byName  map[string]*member
+	byID    map[peer.ID]*member
+	leaving bool
+	// aside is since when this edge stands aside; zero if it does not.
+	aside    time.Time
+	asideWhy string
+	started  time.Time
+	version  uint64 // of the list that is told to others
+	changed  chan struct{}
+	guests   map[peer.ID]*guest // connected and unknown
+	blocked  map[peer.ID]time.Time
+	probing  map[peer.ID]bool // made-up IDs, see learnID
+	probed   map[string]probe
+	warned   map[string]time.Time
+}
+
+// member is one other edge. Its fields are guarded by Fleet.mu.
+type member struct {
+	name    string
+	id      peer.ID
+	static  []ma.Multiaddr
+	learned []ma.Multiaddr
+	info    Info
+
+	instance instance
+	heard    time.Time
+	srtt     time.Duration // smoothed round trip and its mean deviation
+	rttvar   time.Duration
+	conn     network.Conn // that the stream to it runs on
+
+	kick     chan struct{} // try now
+	probe    chan struct{} // ping now
+	announce chan struct{} // send what is new
+	told     chan struct{} // closed when it knows that this edge is leaving
+	toldOnce sync.Once
+}
+
+// New makes the table with its static members. Start begins to reach them.
+func New(opts Options, cfg Config) (*Fleet, error) {
+	f := &Fleet{
+		opts: opts, cfg: cfg, host: cfg.Host, log: cfg.Log,
+		me:      instance{Started: time.Now().UnixNano(), Nonce: rand.Uint64()},
+		changes: make(chan struct{}, 1), changed: make(chan struct{}),
+		byName: map[string]*member{}, byID: map[peer.ID]*member{},
+		started: time.Now(), version: 1,
+		guests: map[peer.ID]*guest{}, blocked: map[peer.ID]time.Time{},
+		probing: map[peer.ID]bool{}, probed: map[string]probe{}, warned: map[string]time.Time{},
+	}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	for _, s := range opts.Peers {
+		if s.Name == opts.Name {
+			continue // one list for the whole fleet is convenient
+		}
+		m, err := f.add(s.Name)
+		if err != nil {
+			return nil, err
+		}
+		m.static = append(m.static, s.Addr)
+		m.info.Addr = s.Addr.String()
+	}
+	return f, nil
+}
+
+// Start listens for members and begins to reach them.
+func (f *Fleet) Start() {
+	f.host.SetStreamHandler(Protocol, f.handle)
+	f.notify = &network.NotifyBundle{ConnectedF: f.connected, DisconnectedF: f.disconnected}
+	f.host.Network().Notify(f.notify)
+	f.run(f.callChanged)
+	f.run(f.sweep)
+	if f.opts.DNS != "" {
+		f.run(f.discover)
+	}
+	f.mu.Lock()
+	var all []*member
+	for _, m := range f.byName {
+		all = append(all, m)
+	}
+	f.mu.Unlock()
+	for _, m := range all {
+		f.run(func() { f.keep(m) })
+	}
+}
+
+// Close stops everything and returns when all goroutines have ended. It says
+// nothing to the others; see [Fleet.Leave].
+func (f *Fleet) Close() {
+	f.host.RemoveStreamHandler(Protocol)
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.cancel()
+	if f.notify != nil {
+		f.host.Network().StopNotify(f.notify)
+	}
+	f.running.Wait()
+}
+
+// run starts fn unless the fleet is closed.
+func (f *Fleet) run(fn func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.running.Add(1)
+	go func() {
+		defer f.running.Done()
+		fn()
+	}()
+	return true
+}
+
+// add puts a name into the table. f.mu is held, or f is not shared yet.
+func (f *Fleet) add(name string) (*member, error) {
+	if m := f.byName[name]; m != nil {
+		return m, nil
+	}
+	if len(f.byName) >= f.opts.Max {
+		return nil, fmt.Errorf("member %s: the fleet has %d members already", name, len(f.byName))
+	}
+	id, err := PeerID(f.opts.Secret, name)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{
+		name: name, id: id,
+		info: Info{Name: name, ID: id, State: Connecting, Since: time.Now()},
+		kick: make(chan struct{}, 1), probe: make(chan struct{}, 1), announce: make(chan struct{}, 1),
+		told: make(chan struct{}),
+	}
+	f.byName[name], f.byID[id] = m, m
+	return m, nil
+}
+
+// IsMember reports whether a peer ID belongs to the fleet.
+func (f *Fleet) IsMember(id peer.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.byID[id] != nil
+}
+
+// Members returns this edge and all others it knows of, by name.
+func (f *Fleet) Members() []Info {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := []Info{f.self()}
+	for _, m := range f.byName {
+		info := m.info
+		info.Latency = m.srtt
+		all = append(all, info)
+	}
+	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// self describes this edge. f.mu is held.
+func (f *Fleet) self() Info {
+	i := Info{Name: f.opts.Name, ID: f.host.ID(), Zone: f.opts.Zone, Weight: f.opts.Weight,
+		State: Alive, Since: f.started, Self: true}
+	if addrs := f.host.Addrs(); len(addrs) > 0 {
+		i.Addr = addrs[0].String()
+	}
+	switch {
+	case !f.aside.IsZero():
+		i.State, i.Since, i.Detail = StandingAside, f.aside, f.asideWhy
+	case f.leaving:
+		i.State = Leaving
+	}
+	return i
+}
+
+// State returns the state of a peer; Lost for one that is no member.
+func (f *Fleet) State(id peer.ID) State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.byID[id]; m != nil {
+		return m.info.State
+	}
+	return Lost
+}
+
+// Changed returns a channel that is closed at the next change of any member's
+// state.
+func (f *Fleet) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// Probe asks a member for a sign of life at once. The outcome shows in its state.
+func (f *Fleet) Probe(id peer.ID) {
+	f.mu.Lock()
+	m := f.byID[id]
+	f.mu.Unlock()
+	if m != nil {
+		signal(m.probe)
+	}
+}
+
+// Leave tells everyone that this edge is about to stop, and returns when they have
+// been told or ctx ends.
+func (f *Fleet) Leave(ctx context.Context) {
+	f.mu.Lock()
+	f.leaving = true
+	waiting := 0
+	acked := make(chan struct{}, len(f.byName))
+	for _, m := range f.byName {
+		if m.info.InRing() {
+			waiting++
+			f.running.Add(1)
+			go func() {
+				defer f.running.Done()
+				f.tellLeaving(ctx, m)
+				acked <- struct{}{}
+			}()
+		}
+	}
+	f.mu.Unlock()
+	f.touch()
+	for range waiting {
+		<-acked
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// touch makes changes known to everyone who waits for them.
+func (f *Fleet) touch() {
+	f.mu.Lock()
+	close(f.changed)
+	f.changed = make(chan struct{})
+	f.mu.Unlock()
+	signal(f.changes)
+}
+
+// callChanged calls Config.Changed, which may be slow, one call at a time.
+func (f *Fleet) callChanged() {
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-f.changes:
+			if f.cfg.Changed != nil {
+				f.cfg.Changed()
+			}
+		}
+	}
+}
+
+// setState notes what became of a member. detail says why, for an operator.
+func (f *Fleet) setState(m *member, s State, detail string) {
+	f.mu.Lock()
+	old := m.info.State
+	m.info.Detail = detail
+	if old == s {
+		f.mu.Unlock()
+		return
+	}
+	m.info.State, m.info.Since = s, time.Now()
+	// Going in or out of the list is news for the others.
+	if (old == Alive || old == Suspect) != (s == Alive || s == Suspect) {
+		f.version++
+		for _, other := range f.byName {
+			signal(other.announce)
+		}
+	}
+	f.mu.Unlock()
+	switch {
+	case s == Alive && old != Suspect:
+		f.log.Info("swarm: member joined", "member", m.name, "peer", m.id)
+	case s == Lost, s == Leaving:
+		f.log.Info("swarm: member gone", "member", m.name, "state", s, "reason", detail)
+	}
+	f.touch()
+}
+
+// hello introduces this edge. f.mu is not held.
+func (f *Fleet) hello() *hello {
+	h := &hello{Version: protocolVersion, Name: f.opts.Name, Zone: f.opts.Zone, Weight: f.opts.Weight, Instance: f.me}
+	for _, a := range f.host.Addrs() {
+		h.Addrs = append(h.Addrs, a.String())
+	}
+	f.mu.Lock()
+	h.Leaving = f.leaving
+	f.mu.Unlock()
+	return h
+}
+
+// news returns the members to tell somebody who has seen the list of version
+// since, and the version of what is returned; nil if there is nothing new.
+func (f *Fleet) news(since uint64) ([]known, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since == f.version {
+		return nil, since
+	}
+	var list []known
+	for _, m := range f.byName {
+		if !m.info.InRing() {
+			continue
+		}
+		k := known{Name: m.name}
+		for _, a := range m.learned {
+			k.Addrs = append(k.Addrs, a.String())
+		}
+		list = append(list, k)
+	}
+	return list, f.version
+}
+
+// learn takes up members that another one knows of.
+func (f *Fleet) learn(list []known) {
+	for _, k := range list {
+		if k.Name == f.opts.Name || CheckName(k.Name) != nil {
+			continue
+		}
+		f.mu.Lock()
+		m := f.byName[k.Name]
+		isNew := m == nil
+		if isNew {
+			var err error
+			if m, err = f.add(k.Name); err != nil {
+				f.mu.Unlock()
+				f.warn("full", "swarm: member ignored", "member", k.Name, "err", err)
+				continue
+			}
+		}
+		// What a member says of itself counts for more.
+		if !m.info.InRing() {
+			m.setLearned(parseAddrs(k.Addrs))
+		}
+		f.mu.Unlock()
+		if isNew {
+			f.run(func() { f.keep(m) })
+		}
+	}
+}
+
+func (m *member) setLearned(addrs []ma.Multiaddr) {
+	if len(addrs) == 0 {
+		return
+	}
+	m.learned = addrs
+	if len(m.static) == 0 {
+		m.info.Addr = addrs[0].String()
+	}
+}
+
+// maxAddrs is how many addresses of a member are kept.
+const maxAddrs = 16
+
+func parseAddrs(list []string) []ma.Multiaddr {
+	var addrs []ma.Multiaddr
+	for _, s := range list[:min(len(list), maxAddrs)] {
+		if a, err := ma.NewMultiaddr(s); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
+
+// forgetAfter is how long a lost member is dialed that nobody configured.
+const forgetAfter = 10 * time.Minute
+
+// sweep forgets what has had its time.
+func (f *Fleet) sweep() {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case now := <-tick.C:
+			f.mu.Lock()
+			for name, m := range f.byName {
+				if len(m.static) == 0 && !m.info.InRing() && now.Sub(m.info.Since) > forgetAfter {
+					delete(f.byName, name)
+					delete(f.byID, m.id)
+					signal(m.kick)
+				}
+			}
+			forgetOld(f.blocked, now, refuseFor)
+			forgetOld(f.warned, now, warnEvery)
+			f.mu.Unlock()
+		}
+	}
+}
+
+func forgetOld[K comparable](m map[K]time.Time, now time.Time, age time.Duration) {
+	for k, t := range m {
+		if now.Sub(t) > age {
+			delete(m, k)
+		}
+	}
+}
+
+// warnEvery is how often the same warning is repeated.
+const warnEvery = 10 * time.Minute
+
+// warn logs a warning unless the same was logged lately.
+func (f *Fleet) warn(key, msg string, args ...any) {
+	f.mu.Lock()
+	recent := time.Since(f.warned[key]) < warnEvery
+	if !recent && len(f.warned) < 1000 {
+		f.warned[key] = time.Now()
+	}
+	f.mu.Unlock()
+	if !recent {
+		f.log.Warn(msg, args...)
+	}
+}
