@@ -544,3 +544,23 @@ func (f *Fleet) warn(key, msg string, args ...any) {
 		f.log.Warn(msg, args...)
 	}
 }
+
+// ID returns the peer ID of a member.
+func (f *Fleet) ID(name string) (peer.ID, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.byName[name]; m != nil {
+		return m.id, true
+	}
+	return "", false
+}
+
+// Name returns the name of the member with a peer ID.
+func (f *Fleet) Name(id peer.ID) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.byID[id]; m != nil {
+		return m.name, true
+	}
+	return "", false
+}

@@ -1,0 +1,66 @@
+package swarm
+
+import (
+	"errors"
+	"time"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// failures remembers for a moment which blocks could not be had, so that a crowd
+// that asks for one does not become a crowd at the origin. It is guarded by
+// Swarm.mu.
+type failures struct {
+	keep time.Duration
+	m    map[string]failure
+}
+
+type failure struct {
+	err   error
+	until time.Time
+}
+
+const (
+	// maxFailures bounds the memory: some 10 MiB.
+	maxFailures = 1 << 15
+	// maxErrorMemory is the longest that an origin's wish to be left alone is
+	// heeded here; the origin room has its own means.
+	maxErrorMemory = 5 * time.Second
+)
+
+func newFailures(keep time.Duration) *failures {
+	return &failures{keep: keep, m: map[string]failure{}}
+}
+
+// get returns the error that is remembered for a block, or nil.
+func (f *failures) get(mh string) error {
+	e, ok := f.m[mh]
+	if !ok {
+		return nil
+	}
+	if time.Now().After(e.until) {
+		delete(f.m, mh)
+		return nil
+	}
+	return e.err
+}
+
+func (f *failures) add(mh string, err error) {
+	keep := f.keep
+	var unavailable *block.UnavailableError
+	if errors.As(err, &unavailable) && unavailable.RetryAfter > keep {
+		keep = min(unavailable.RetryAfter, max(maxErrorMemory, keep))
+	}
+	now := time.Now()
+	if len(f.m) >= maxFailures {
+		for k, e := range f.m {
+			if now.After(e.until) {
+				delete(f.m, k)
+			}
+		}
+		if len(f.m) >= maxFailures {
+			clear(f.m)
+		}
+	}
+	f.m[mh] = failure{err, now.Add(keep)}
+}

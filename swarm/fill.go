@@ -1,0 +1,344 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/swarm/bitswap"
+	"github.com/shoal-cdn/shoal/swarm/members"
+)
+
+// flight is one fill: this edge, as a home of the block, gets it from wherever it
+// is. There is one flight for a block however many wait for it.
+type flight struct {
+	cid    cid.Cid
+	mh     string
+	cancel context.CancelFunc
+
+	// Guarded by Swarm.mu.
+	local    int                  // visitors' requests that wait
+	remote   map[peer.ID]struct{} // siblings that wait
+	atOrigin bool                 // the origin was asked: no sibling is waited for any more
+
+	done   chan struct{} // closed when what follows is set
+	block  blocks.Block
+	source block.Source
+	err    error
+}
+
+// fillHere gets a block that is at home here, for a visitor of this edge.
+func (s *Swarm) fillHere(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	mh := string(c.Hash())
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, block.Origin, ErrClosed
+	}
+	f := s.flights[mh]
+	if f == nil {
+		if err := s.failures.get(mh); err != nil {
+			s.mu.Unlock()
+			return nil, block.Origin, err
+		}
+		f = s.takeOff(c)
+	}
+	f.local++
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		s.abandon(f, func() { f.local-- })
+		return nil, block.Origin, ended(ctx, c, "wait for the origin")
+	}
+	if f.err != nil {
+		return nil, f.source, f.err
+	}
+	b := f.block
+	if b.Cid() != c {
+		b = block.Trusted(c, b.RawData())
+	}
+	return b, f.source, nil
+}
+
+// rescue gets a block whose homes cannot be reached. Only so many at once: a fleet
+// that has fallen apart should not fall on its origin.
+func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	if err := s.rescues.Acquire(ctx, 1); err != nil {
+		return nil, block.Origin, ended(ctx, c, "wait for a turn at the origin")
+	}
+	defer s.rescues.Release(1)
+	s.metrics.rescues.Inc()
+	return s.fillHere(ctx, c)
+}
+
+// takeOff starts a flight. s.mu is held.
+func (s *Swarm) takeOff(c cid.Cid) *flight {
+	f := &flight{cid: c, mh: string(c.Hash()), remote: map[peer.ID]struct{}{}, done: make(chan struct{})}
+	var ctx context.Context
+	ctx, f.cancel = context.WithTimeout(s.ctx, s.opts.FetchTimeout)
+	s.flights[f.mh] = f
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer f.cancel()
+		s.fly(ctx, f)
+	}()
+	return f
+}
+
+// abandon takes somebody off a flight. The last one cancels it.
+func (s *Swarm) abandon(f *flight, leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	leave()
+	if f.local == 0 && len(f.remote) == 0 && s.flights[f.mh] == f {
+		delete(s.flights, f.mh)
+		f.cancel()
+	}
+}
+
+// fly gets the block, stores it and tells everyone who waits. They are told before
+// it is stored, and those who came in the meantime are told after.
+func (s *Swarm) fly(ctx context.Context, f *flight) {
+	f.block, f.source, f.err = s.find(ctx, f)
+	outcome := f.source.String()
+	switch {
+	case f.err == nil:
+		close(f.done)
+		s.exchange.Answer(f.cid, f.block)
+		if f.source != block.Disk && s.isAnyHome(f.cid) {
+			if err := s.local.Put(ctx, f.block); err != nil {
+				s.log.Debug("swarm: a block was not kept", "cid", f.cid, "err", err)
+			}
+		}
+	case ipld.IsNotFound(f.err):
+		outcome = "not_found"
+	case errors.Is(f.err, context.Canceled):
+		outcome = "cancelled"
+	default:
+		outcome = "failed"
+	}
+	s.metrics.fills.WithLabelValues(outcome).Inc()
+	s.mu.Lock()
+	mine := s.flights[f.mh] == f
+	if mine {
+		delete(s.flights, f.mh)
+		if f.err != nil && ctx.Err() == nil {
+			s.failures.add(f.mh, f.err)
+		}
+	}
+	s.mu.Unlock()
+	if f.err != nil {
+		close(f.done)
+	}
+	if mine {
+		s.exchange.Answer(f.cid, f.block)
+	}
+}
+
+// find looks for the block: here, at the siblings that may have it, at the origin,
+// and if that fails at all other siblings. Siblings are only asked what they have,
+// never to fetch anything, so a fill cannot go in circles.
+func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source, error) {
+	if ok, _ := s.local.Has(ctx, f.cid); ok {
+		if b, err := s.local.Get(ctx, f.cid); err == nil {
+			return b, block.Disk, nil
+		}
+	}
+	first, rest := s.holders(f)
+	if b := s.askAround(ctx, f.cid, first); b != nil {
+		return b, block.Sibling, nil
+	}
+	b, err := s.askOrigin(ctx, f)
+	if err == nil {
+		return b, block.Origin, nil
+	}
+	if b := s.askAround(ctx, f.cid, rest); b != nil {
+		return b, block.Sibling, nil
+	}
+	return nil, block.Origin, err
+}
+
+// holders returns the siblings that may well have a block, and all others. Those
+// are: the other home, which was the first one before this edge joined; members
+// that are leaving; and for some time after a loss everyone, since the blocks of
+// the lost one passed through the others.
+func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
+	if s.fleet == nil {
+		return nil, nil
+	}
+	v := s.view.Load()
+	s.mu.Lock()
+	var waiting []peer.ID // they would not ask if they had it
+	for id := range f.remote {
+		waiting = append(waiting, id)
+	}
+	s.mu.Unlock()
+	likely = append(likely, v.leaving...)
+	var buf [2]int
+	for _, i := range v.ring.Homes(f.cid.Hash(), 2, buf[:0]) {
+		if i != v.self {
+			likely = append(likely, v.ids[i])
+			break
+		}
+	}
+	everyone := time.Since(v.lossAt) < unsettled
+	for _, id := range v.present {
+		switch {
+		case slices.Contains(likely, id) || slices.Contains(waiting, id):
+		case everyone:
+			likely = append(likely, id)
+		default:
+			others = append(others, id)
+		}
+	}
+	likely = slices.DeleteFunc(likely, func(id peer.ID) bool { return slices.Contains(waiting, id) })
+	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
+}
+
+// askOrigin asks the origin. From here on siblings that ask what this edge has are
+// kept waiting until it is known, so that an edge that wrongly takes itself for the
+// block's home does not ask the origin a second time.
+func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
+	s.mu.Lock()
+	f.atOrigin = true
+	origin := s.origin
+	s.mu.Unlock()
+	if origin == nil {
+		return nil, block.NotFound(f.cid)
+	}
+	b, _, err := origin.Get(ctx, f.cid)
+	if err == nil && string(b.Cid().Hash()) != f.mh {
+		return nil, &block.UnavailableError{Cid: f.cid, From: "origin", Err: block.ErrMismatch}
+	}
+	return b, err
+}
+
+// askAround asks siblings whether they have a block, and takes it from the first
+// that does. It returns nil when none has it. Whoever is silent is waited for as
+// long as it shows signs of life: it may be asking the origin itself.
+func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.Block {
+	ids = slices.DeleteFunc(ids, func(id peer.ID) bool { return !s.answers(id) })
+	if len(ids) == 0 {
+		return nil
+	}
+	type heard struct {
+		from peer.ID
+		bitswap.Reply
+	}
+	replies := make(chan heard, 2*len(ids)) // each answers a WantHave and a WantBlock
+	asks := map[peer.ID]*bitswap.Ask{}
+	ask := func(id peer.ID, kind bitswap.Kind) {
+		asks[id] = s.exchange.Ask(id, c, kind, func(r bitswap.Reply) { replies <- heard{id, r} })
+	}
+	for _, id := range ids {
+		ask(id, bitswap.WantHave)
+	}
+	defer func() {
+		for _, a := range asks {
+			a.Cancel()
+		}
+	}()
+	timer := time.NewTimer(s.opts.ProbeAfter)
+	defer timer.Stop()
+	var changed <-chan struct{}
+	var have []peer.ID // they said so and were not asked for it yet
+	var sender peer.ID // who was asked for it
+	for len(asks) > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-replies:
+			delete(asks, r.from)
+			switch {
+			case r.Block != nil:
+				return r.Block
+			case r.Have:
+				have = append(have, r.from)
+			case errors.Is(r.Err, bitswap.ErrLied):
+				s.lied(r.from)
+			}
+		case <-changed:
+			changed = s.fleet.Changed()
+			s.dropSilent(asks)
+		case <-timer.C:
+			changed = s.fleet.Changed()
+			for id := range asks {
+				s.fleet.Probe(id)
+			}
+			s.dropSilent(asks)
+		}
+		if asks[sender] == nil && len(have) > 0 {
+			sender, have = have[0], have[1:]
+			ask(sender, bitswap.WantBlock)
+		}
+	}
+	return nil
+}
+
+// dropSilent stops waiting for siblings that do not answer pings either.
+func (s *Swarm) dropSilent(asks map[peer.ID]*bitswap.Ask) {
+	for id, a := range asks {
+		if state := s.fleet.State(id); state != members.Alive && state != members.Leaving {
+			a.Cancel()
+			delete(asks, id)
+		}
+	}
+}
+
+// filler is the Swarm as the Bitswap exchange sees it.
+type filler Swarm
+
+// Want takes on a sibling's want: a WantBlock if this edge is a home of the block,
+// a WantHave if the origin is being asked for it right now.
+func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
+	s := (*Swarm)(l)
+	mh := string(c.Hash())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flights[mh]
+	switch {
+	case s.closed || !s.started:
+		return false
+	case f != nil && (kind == bitswap.WantBlock || f.atOrigin):
+	case kind == bitswap.WantHave || s.failures.get(mh) != nil || !s.isAnyHome(c):
+		return false
+	default:
+		f = s.takeOff(c)
+	}
+	f.remote[from] = struct{}{}
+	return true
+}
+
+// isAnyHome reports whether this edge is among the homes of a block.
+func (s *Swarm) isAnyHome(c cid.Cid) bool {
+	v := s.view.Load()
+	return v.self >= 0 && v.ring.Rank(c.Hash(), s.opts.Name, homes) >= 0
+}
+
+// Unwant takes a sibling off a flight.
+func (l *filler) Unwant(from peer.ID, c cid.Cid) {
+	s := (*Swarm)(l)
+	s.mu.Lock()
+	f := s.flights[string(c.Hash())]
+	s.mu.Unlock()
+	if f != nil {
+		s.abandon(f, func() { delete(f.remote, from) })
+	}
+}
+
+// Stored says that a block was stored on this edge by other means than a fill, so
+// that whoever has asked for it before gets it now.
+func (s *Swarm) Stored(b blocks.Block) {
+	if s.exchange.Waiting(b.Cid()) {
+		s.exchange.Answer(b.Cid(), b)
+	}
+}

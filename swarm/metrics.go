@@ -1,0 +1,69 @@
+package swarm
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	fills      *prometheus.CounterVec
+	hedges     prometheus.Counter
+	giveups    prometheus.Counter
+	rescues    prometheus.Counter
+	latency    *prometheus.HistogramVec
+	unregister func()
+}
+
+// newMetrics registers the metrics, all or none.
+func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		fills: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_swarm_fills_total",
+			Help: "Blocks at home here that were looked for, by outcome: disk, sibling, origin, not_found, failed, cancelled.",
+		}, []string{"outcome"}),
+		hedges:  counter("shoal_swarm_hedges_total", "Fetches in which another home was asked because the first one was silent."),
+		giveups: counter("shoal_swarm_giveups_total", "Fetches that ended before a sibling had answered."),
+		rescues: counter("shoal_swarm_rescues_total", "Blocks at home elsewhere that were fetched here because no home could be reached."),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "shoal_swarm_sibling_seconds",
+			Help:    "Time until a sibling had sent a block, by sibling.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"sibling"}),
+		unregister: func() {},
+	}
+	for _, outcome := range []string{"disk", "sibling", "origin", "not_found", "failed", "cancelled"} {
+		m.fills.WithLabelValues(outcome)
+	}
+	if reg == nil {
+		return m, nil
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	all := []prometheus.Collector{
+		m.fills, m.hedges, m.giveups, m.rescues, m.latency,
+		gauge("shoal_swarm_members", "Siblings in the ring, without this edge.", func() float64 {
+			v := s.view.Load()
+			if v.self >= 0 {
+				return float64(v.ring.Len() - 1)
+			}
+			return float64(v.ring.Len())
+		}),
+		gauge("shoal_swarm_ring_version", "How often the ring has changed since this edge started.",
+			func() float64 { return float64(s.view.Load().version) }),
+	}
+	for i, c := range all {
+		if err := reg.Register(c); err != nil {
+			for _, done := range all[:i] {
+				reg.Unregister(done)
+			}
+			return nil, err
+		}
+	}
+	m.unregister = func() {
+		for _, c := range all {
+			reg.Unregister(c)
+		}
+	}
+	return m, nil
+}

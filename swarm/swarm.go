@@ -1,0 +1,254 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/swarm/bitswap"
+	"github.com/shoal-cdn/shoal/swarm/members"
+)
+
+// dialTimeout is how long a connection may take to be made.
+const dialTimeout = 3 * time.Second
+
+// ErrClosed is returned after Close.
+var ErrClosed = errors.New("swarm is closed")
+
+// Local is what is stored on this edge. Its methods may be called from many
+// goroutines at once.
+type Local interface {
+	// Has reports whether a block is stored. It is asked for each want of a sibling
+	// and should not have to read a disk.
+	Has(ctx context.Context, c cid.Cid) (bool, error)
+	// Get returns a stored block. Memory may answer as well as the disk.
+	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	// Put keeps a block that is at home here.
+	Put(ctx context.Context, b blocks.Block) error
+}
+
+// Config is what a [Swarm] works with.
+type Config struct {
+	Local    Local
+	Resolver members.Resolver      // nil: the system's
+	Log      *slog.Logger          // nil: nothing is logged
+	Metrics  prometheus.Registerer // nil: nothing is registered
+}
+
+// Swarm is this edge's part of the fleet. It is safe for concurrent use.
+type Swarm struct {
+	opts    Options
+	local   Local
+	origin  block.Getter // set by Start
+	log     *slog.Logger
+	metrics *metrics
+
+	host     host.Host
+	exchange *bitswap.Exchange
+	fleet    *members.Fleet // nil: this edge stands alone
+	guests   map[peer.ID]bool
+	rescues  *semaphore.Weighted
+	view     atomic.Pointer[view]
+	calls    map[string]Handler // fixed by Start
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	started  bool
+	closed   bool
+	flights  map[string]*flight // by multihash
+	failures *failures
+	sources  map[peer.ID]bool // Bitswap origins
+	distrust map[peer.ID]time.Time
+	siblings map[peer.ID]*latency
+}
+
+var _ block.Getter = (*Swarm)(nil)
+
+// New opens the listening sockets. Nobody is dialed and nothing is answered until
+// Start.
+func New(opts Options, cfg Config) (*Swarm, error) {
+	p, err := opts.parse()
+	if err != nil {
+		return nil, err
+	}
+	s := &Swarm{
+		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
+		rescues: semaphore.NewWeighted(int64(opts.Rescues)),
+		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
+		sources: map[peer.ID]bool{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
+		calls: map[string]Handler{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	g := &gate{}
+	if s.host, err = newHost(opts, p, g); err != nil {
+		return nil, err
+	}
+	if err := s.build(p, cfg); err != nil {
+		s.host.Close()
+		return nil, err
+	}
+	permit := s.permit
+	g.permit.Store(&permit)
+	return s, nil
+}
+
+func (s *Swarm) build(p *parsed, cfg Config) (err error) {
+	if s.opts.Secret != "" {
+		o := s.opts.Members
+		o.Secret, o.Name, o.Zone, o.DNS, o.Peers = s.opts.Secret, s.opts.Name, s.opts.Zone, s.opts.DNS, p.peers
+		o.Weight = uint64(s.opts.DiskBytes)
+		resolver := cfg.Resolver
+		if resolver == nil {
+			resolver = net.DefaultResolver
+		}
+		s.fleet, err = members.New(o, members.Config{
+			Host: s.host, Resolver: resolver, Log: s.log, Known: s.known,
+			Heard:   func(id peer.ID) time.Time { return s.exchange.Heard(id) },
+			Changed: s.look,
+		})
+		if err != nil {
+			return fmt.Errorf("swarm: %w", err)
+		}
+	}
+	s.exchange, err = bitswap.New(s.opts.Bitswap, bitswap.Config{
+		Host: s.host, Store: s.local, Filler: (*filler)(s), Access: s.access, Log: s.log, Metrics: cfg.Metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("swarm: %w", err)
+	}
+	if s.metrics, err = newMetrics(cfg.Metrics, s); err != nil {
+		s.exchange.Close()
+		return fmt.Errorf("swarm: %w", err)
+	}
+	s.look()
+	return nil
+}
+
+// Start joins the fleet. What no sibling has is asked of origin, which may be nil.
+func (s *Swarm) Start(origin block.Getter) {
+	s.mu.Lock()
+	s.origin, s.started = origin, true
+	s.mu.Unlock()
+	if s.fleet != nil {
+		s.handleCalls()
+		s.fleet.Start()
+	}
+}
+
+// Drain tells the fleet that this edge is about to stop, and returns when everyone
+// knows or ctx ends. From then on nothing is at home here; blocks are still served.
+func (s *Swarm) Drain(ctx context.Context) {
+	if s.fleet != nil {
+		s.fleet.Leave(ctx)
+		s.look()
+	}
+}
+
+// Close ends all fetches, closes all connections and returns when all goroutines
+// have ended.
+func (s *Swarm) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	if s.fleet != nil {
+		s.host.RemoveStreamHandler(callProtocol)
+		s.fleet.Close()
+	}
+	s.exchange.Close()
+	s.running.Wait()
+	err := s.host.Close()
+	s.metrics.unregister()
+	return err
+}
+
+// run starts f unless the swarm is closed.
+func (s *Swarm) run(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		f()
+	}()
+	return true
+}
+
+// ID returns this edge's peer ID.
+func (s *Swarm) ID() peer.ID { return s.host.ID() }
+
+// Addrs returns the addresses that this edge can be reached at, each with its peer
+// ID at the end.
+func (s *Swarm) Addrs() []string {
+	var list []string
+	for _, a := range s.host.Addrs() {
+		list = append(list, a.String()+"/p2p/"+s.host.ID().String())
+	}
+	return list
+}
+
+// Members returns this edge and all others that it knows of, by name.
+func (s *Swarm) Members() []members.Info {
+	if s.fleet == nil {
+		return []members.Info{{Name: s.opts.Name, ID: s.host.ID(), Zone: s.opts.Zone, State: members.Alive,
+			Weight: uint64(s.opts.DiskBytes), Self: true}}
+	}
+	return s.fleet.Members()
+}
+
+// known reports whether a peer is welcome although it is not a member.
+func (s *Swarm) known(id peer.ID) bool {
+	if s.guests[id] {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources[id]
+}
+
+func (s *Swarm) permit(dir network.Direction, id peer.ID) bool {
+	if s.fleet != nil {
+		return s.fleet.Permit(dir, id, s.known(id))
+	}
+	return s.known(id)
+}
+
+// access says what a peer may do over Bitswap.
+func (s *Swarm) access(id peer.ID) bitswap.Access {
+	switch {
+	case s.fleet != nil && s.fleet.IsMember(id):
+		return bitswap.Member
+	case s.guests[id]:
+		return bitswap.Guest
+	case s.known(id):
+		return bitswap.Source
+	}
+	return bitswap.Stranger
+}

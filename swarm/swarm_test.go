@@ -1,0 +1,339 @@
+package swarm
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/swarm/members"
+)
+
+const testSecret = "a secret that is long enough for tests"
+
+var rawPrefix = cid.Prefix{Version: 1, Codec: cid.Raw, MhType: multihash.SHA2_256, MhLength: -1}
+
+// makeBlock returns a block of the given size, and another one each time.
+func makeBlock(t testing.TB, size int) *block.Verified {
+	t.Helper()
+	data := make([]byte, size)
+	rand.Read(data)
+	b, err := block.Sum(rawPrefix, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func makeBlocks(t testing.TB, n, size int) []*block.Verified {
+	t.Helper()
+	var all []*block.Verified
+	for range n {
+		all = append(all, makeBlock(t, size))
+	}
+	return all
+}
+
+// disk is a Local in memory.
+type disk struct {
+	mu   sync.Mutex
+	m    map[string]blocks.Block
+	full bool // Put fails
+}
+
+func newDisk() *disk { return &disk{m: map[string]blocks.Block{}} }
+
+func (d *disk) Has(_ context.Context, c cid.Cid) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.m[string(c.Hash())] != nil, nil
+}
+
+func (d *disk) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := d.m[string(c.Hash())]; b != nil {
+		return b, nil
+	}
+	return nil, block.NotFound(c)
+}
+
+func (d *disk) Put(_ context.Context, b blocks.Block) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.full {
+		return errors.New("disk full")
+	}
+	d.m[string(b.Cid().Hash())] = b
+	return nil
+}
+
+func (d *disk) len() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.m)
+}
+
+// source is an origin that counts.
+type source struct {
+	disk
+	mu      sync.Mutex
+	fetches map[cid.Cid]int
+	total   int
+	down    error
+	delay   time.Duration
+	gate    chan struct{} // if set, Get waits until it is closed
+}
+
+func newSource(all ...*block.Verified) *source {
+	s := &source{disk: disk{m: map[string]blocks.Block{}}, fetches: map[cid.Cid]int{}}
+	for _, b := range all {
+		s.m[string(b.Cid().Hash())] = b
+	}
+	return s
+}
+
+func (s *source) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	s.mu.Lock()
+	s.fetches[c]++
+	s.total++
+	down, gate, delay := s.down, s.gate, s.delay
+	s.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return nil, block.Origin, ctx.Err()
+		}
+	}
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return nil, block.Origin, ctx.Err()
+		}
+	}
+	if down != nil {
+		return nil, block.Origin, &block.UnavailableError{Cid: c, From: "test origin", Err: down}
+	}
+	b, err := s.disk.Get(ctx, c)
+	return b, block.Origin, err
+}
+
+func (s *source) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total
+}
+
+func (s *source) set(f func(*source)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+// edge is one edge of a fleet under test.
+type edge struct {
+	*Swarm
+	disk *disk
+	name string
+}
+
+// get fetches a block the way an edge does: from its disk, else from the swarm.
+func (e *edge) get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	if b, err := e.disk.Get(ctx, c); err == nil {
+		return b, block.Disk, nil
+	}
+	return e.Get(ctx, c)
+}
+
+func testOptions(name string) Options {
+	opts := DefaultOptions()
+	opts.Name, opts.Secret = name, testSecret
+	opts.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
+	return opts
+}
+
+// logs sends a swarm's log to the test's output.
+type logs struct {
+	t    testing.TB
+	mu   sync.Mutex
+	done bool
+	name string
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.done {
+		l.t.Logf("%s: %s", l.name, p)
+	}
+	return len(p), nil
+}
+
+func newEdge(t testing.TB, opts Options, cfg Config) *edge {
+	t.Helper()
+	e := &edge{disk: newDisk(), name: opts.Name}
+	if cfg.Local == nil {
+		cfg.Local = e.disk
+	}
+	if cfg.Log == nil {
+		l := &logs{t: t, name: opts.Name}
+		t.Cleanup(func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.done = true
+		})
+		cfg.Log = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	s, err := New(opts, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Swarm = s
+	t.Cleanup(func() { s.Close() })
+	return e
+}
+
+// as makes a static entry of an edge, for Options.Peers.
+func (e *edge) as() string {
+	port, err := e.host.Addrs()[0].ValueForProtocol(6 /* TCP */)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("%s@127.0.0.1:%s", e.name, port)
+}
+
+// fleet starts n edges that know the first one, and waits until all see all.
+func fleet(t testing.TB, n int, origin block.Getter, change ...func(*Options)) []*edge {
+	t.Helper()
+	var all []*edge
+	for i := range n {
+		opts := testOptions(fmt.Sprintf("edge-%d", i))
+		if i > 0 {
+			opts.Peers = []string{all[0].as()}
+		}
+		for _, f := range change {
+			f(&opts)
+		}
+		e := newEdge(t, opts, Config{})
+		e.Start(origin)
+		all = append(all, e)
+	}
+	settle(t, all...)
+	return all
+}
+
+// settle waits until each of the edges has exactly all of them in its ring.
+func settle(t testing.TB, all ...*edge) {
+	t.Helper()
+	for _, e := range all {
+		eventually(t, fmt.Sprintf("%s sees %d edges", e.name, len(all)), func() bool {
+			v := e.view.Load()
+			return v.ring.Len() == len(all) && v.self >= 0
+		})
+	}
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !f(); {
+		if time.Now().After(end) {
+			t.Fatalf("did not happen: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// homedAt returns a block whose homes are the given edges, in that order.
+func homedAt(t testing.TB, v *view, names ...string) *block.Verified {
+	t.Helper()
+	data := make([]byte, 1024)
+	rand.Read(data)
+	for i := range uint64(1 << 20) {
+		binary.BigEndian.PutUint64(data, i)
+		b, err := block.Sum(rawPrefix, append([]byte(nil), data...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hs := v.ring.Homes(b.Cid().Hash(), len(names), nil)
+		match := len(hs) == len(names)
+		for k, h := range hs {
+			match = match && v.ring.Member(h).Name == names[k]
+		}
+		if match {
+			return b
+		}
+	}
+	t.Fatalf("no block is at home at %v", names)
+	return nil
+}
+
+func mustGet(t testing.TB, e *edge, b *block.Verified) block.Source {
+	t.Helper()
+	got, src, err := e.get(t.Context(), b.Cid())
+	if err != nil {
+		t.Fatalf("%s: %v", e.name, err)
+	}
+	if got.Cid() != b.Cid() || string(got.RawData()) != string(b.RawData()) {
+		t.Fatalf("%s: got another block", e.name)
+	}
+	return src
+}
+
+// crowd has every edge get every block, all at once, and returns the errors.
+func crowd(t testing.TB, all []*edge, want []*block.Verified, each int) []error {
+	t.Helper()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for _, e := range all {
+		jobs := make(chan *block.Verified)
+		for range each {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for b := range jobs {
+					got, _, err := e.get(t.Context(), b.Cid())
+					if err == nil && string(got.RawData()) != string(b.RawData()) {
+						err = errors.New("wrong bytes")
+					}
+					if err != nil {
+						mu.Lock()
+						errs = append(errs, fmt.Errorf("%s: %w", e.name, err))
+						mu.Unlock()
+					}
+				}
+			}()
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer close(jobs)
+			for _, b := range want {
+				jobs <- b
+			}
+		}()
+	}
+	wg.Wait()
+	return errs
+}
+
+func stateOf(e *edge, name string) members.State {
+	for _, m := range e.Members() {
+		if m.Name == name {
+			return m.State
+		}
+	}
+	return ""
+}
