@@ -40,7 +40,8 @@
 //     60 ms or what is usual for it, and the next home gets a WANT-BLOCK.
 //  3. The home is slower than it is in 19 of 20 cases. The next home is asked, once,
 //     whether it happens to have the block (WANT-HAVE), which causes no fetch. After
-//     a second without an answer, the want is sent once more.
+//     a second without an answer, the want is sent once more. After five seconds the
+//     next home is asked to fetch it, whatever the first one may be waiting for.
 //  4. The home disconnects: the next one is asked at once.
 //  5. The home says DONT_HAVE: it has asked the origin and everyone else, or does not
 //     take itself for a home. The second home is asked. When that denies too, the

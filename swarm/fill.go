@@ -230,6 +230,8 @@ func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.
 	if len(ids) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.PendingMax)
+	defer cancel()
 	type heard struct {
 		from peer.ID
 		bitswap.Reply

@@ -177,11 +177,15 @@ func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool, er
 	return nil, 0, false, nil
 }
 
-// route asks the next home if those that were asked are not there any more. What
-// was asked of them stays asked: they may only have been slow.
+// route asks the next home if those that were asked are not there any more, or have
+// taken too long. What was asked of them stays asked: they may only have been slow.
 func (p *pursuit) route() {
 	for _, a := range p.asked {
-		if !a.done && (a.self || a.kind == bitswap.WantBlock && p.s.fleet.State(a.id) == members.Alive) {
+		switch {
+		case a.done:
+		case a.self:
+			return
+		case a.kind == bitswap.WantBlock && time.Since(a.at) < p.s.opts.PendingMax && p.s.fleet.State(a.id) == members.Alive:
 			return
 		}
 	}

@@ -31,7 +31,7 @@ import (
 
 // newHost opens the listening sockets. Nothing is looked up, announced or dialed
 // by the host itself.
-func newHost(opts Options, p *parsed, g *gate) (host.Host, error) {
+func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error) {
 	key, err := identity(opts)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func newHost(opts Options, p *parsed, g *gate) (host.Host, error) {
 		libp2p.Identity(key),
 		libp2p.UserAgent("shoal"),
 		libp2p.NoTransports,
-		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(tcp.NewTCPTransport, tcpOptions(dialer)...),
 		// TLS is a good deal faster than Noise where the processor has AES.
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
@@ -72,6 +72,13 @@ func newHost(opts Options, p *parsed, g *gate) (host.Host, error) {
 		return nil, fmt.Errorf("swarm: listen on %v: %w", opts.Listen, err)
 	}
 	return h, nil
+}
+
+func tcpOptions(dialer Dialer) []any {
+	if dialer == nil {
+		return nil
+	}
+	return []any{tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil })}
 }
 
 // identity returns the key that this edge's connections are authenticated with.

@@ -48,6 +48,9 @@ type Options struct {
 	// HedgeMax bounds how long a sibling may be silent, however slow it usually is,
 	// before the next home is asked whether it happens to have the block.
 	HedgeMax time.Duration
+	// PendingMax is how long a sibling that shows signs of life may take before the
+	// next home is asked to fetch the block.
+	PendingMax time.Duration
 	// ResendAfter is when an unanswered want is sent once more.
 	ResendAfter time.Duration
 	// FetchTimeout is how long a fetch may take altogether.
@@ -72,6 +75,7 @@ func DefaultOptions() Options {
 		DiskBytes:    10 << 30,
 		ProbeAfter:   25 * time.Millisecond,
 		HedgeMax:     500 * time.Millisecond,
+		PendingMax:   5 * time.Second,
 		ResendAfter:  time.Second,
 		FetchTimeout: time.Minute,
 		ErrorMemory:  2 * time.Second,
@@ -153,7 +157,7 @@ func (o Options) checkNumbers() error {
 		name  string
 		value time.Duration
 	}{
-		{"ProbeAfter", o.ProbeAfter}, {"HedgeMax", o.HedgeMax}, {"ResendAfter", o.ResendAfter},
+		{"ProbeAfter", o.ProbeAfter}, {"HedgeMax", o.HedgeMax}, {"PendingMax", o.PendingMax}, {"ResendAfter", o.ResendAfter},
 		{"FetchTimeout", o.FetchTimeout}, {"ErrorMemory", o.ErrorMemory},
 		{"Members.PingInterval", o.Members.PingInterval}, {"Members.SuspectAfter", o.Members.SuspectAfter},
 		{"Members.LostAfter", o.Members.LostAfter}, {"Members.RedialAfter", o.Members.RedialAfter},

@@ -41,9 +41,15 @@ type Local interface {
 	Put(ctx context.Context, b blocks.Block) error
 }
 
+// Dialer makes TCP connections. [*net.Dialer] is one.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
 // Config is what a [Swarm] works with.
 type Config struct {
 	Local    Local
+	Dialer   Dialer                // nil: libp2p's own
 	Resolver members.Resolver      // nil: the system's
 	Log      *slog.Logger          // nil: nothing is logged
 	Metrics  prometheus.Registerer // nil: nothing is registered
@@ -100,7 +106,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	g := &gate{}
-	if s.host, err = newHost(opts, p, g); err != nil {
+	if s.host, err = newHost(opts, p, g, cfg.Dialer); err != nil {
 		return nil, err
 	}
 	if err := s.build(p, cfg); err != nil {

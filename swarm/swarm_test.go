@@ -78,6 +78,8 @@ func (d *disk) Put(_ context.Context, b blocks.Block) error {
 	return nil
 }
 
+func (d *disk) put(b blocks.Block) { d.Put(context.Background(), b) }
+
 func (d *disk) len() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -194,7 +196,7 @@ func newEdge(t testing.TB, opts Options, cfg Config) *edge {
 			defer l.mu.Unlock()
 			l.done = true
 		})
-		cfg.Log = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		cfg.Log = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	s, err := New(opts, cfg)
 	if err != nil {
@@ -217,6 +219,12 @@ func (e *edge) as() string {
 // fleet starts n edges that know the first one, and waits until all see all.
 func fleet(t testing.TB, n int, origin block.Getter, change ...func(*Options)) []*edge {
 	t.Helper()
+	return fleetOn(t, newCable(), n, origin, change...)
+}
+
+// fleetOn does the same on a network that can be cut.
+func fleetOn(t testing.TB, net *cable, n int, origin block.Getter, change ...func(*Options)) []*edge {
+	t.Helper()
 	var all []*edge
 	for i := range n {
 		opts := testOptions(fmt.Sprintf("edge-%d", i))
@@ -226,7 +234,8 @@ func fleet(t testing.TB, n int, origin block.Getter, change ...func(*Options)) [
 		for _, f := range change {
 			f(&opts)
 		}
-		e := newEdge(t, opts, Config{})
+		e := newEdge(t, opts, Config{Dialer: net.dialer(opts.Name)})
+		net.join(e)
 		e.Start(origin)
 		all = append(all, e)
 	}

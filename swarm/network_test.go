@@ -1,0 +1,112 @@
+package swarm
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// cable is loopback with switches: what goes between two edges, or everything of
+// one edge, can be held up, as by a cut cable or a frozen process. It works at the
+// side that dialed, in both directions.
+type cable struct {
+	mu      sync.Mutex
+	byPort  map[string]string
+	held    func(a, b string) bool
+	changed chan struct{}
+}
+
+func newCable() *cable {
+	return &cable{byPort: map[string]string{}, changed: make(chan struct{})}
+}
+
+// join tells the network where an edge listens.
+func (n *cable) join(e *edge) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	port, _ := e.host.Addrs()[0].ValueForProtocol(6 /* TCP */)
+	n.byPort[port] = e.name
+}
+
+// hold holds up what goes between two edges for which f is true; nil holds nothing.
+func (n *cable) hold(f func(a, b string) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.held = f
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// freeze holds up everything of one edge.
+func (n *cable) freeze(name string) {
+	n.hold(func(a, b string) bool { return a == name || b == name })
+}
+
+// pass returns when nothing is held up between a and b, or an error when done is
+// closed first.
+func (n *cable) pass(done <-chan struct{}, a, b string) error {
+	for {
+		n.mu.Lock()
+		held, changed := n.held != nil && n.held(a, b), n.changed
+		n.mu.Unlock()
+		if !held {
+			return nil
+		}
+		select {
+		case <-done:
+			return net.ErrClosed
+		case <-changed:
+		}
+	}
+}
+
+func (n *cable) dialer(from string) Dialer { return dialer{n, from} }
+
+type dialer struct {
+	n    *cable
+	from string
+}
+
+func (d dialer) DialContext(ctx context.Context, kind, addr string) (net.Conn, error) {
+	_, port, _ := net.SplitHostPort(addr)
+	d.n.mu.Lock()
+	to := d.n.byPort[port]
+	d.n.mu.Unlock()
+	if err := d.n.pass(ctx.Done(), d.from, to); err != nil {
+		return nil, err
+	}
+	var plain net.Dialer
+	c, err := plain.DialContext(ctx, kind, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, n: d.n, from: d.from, to: to, closed: make(chan struct{})}, nil
+}
+
+type conn struct {
+	net.Conn
+	n        *cable
+	from, to string
+	once     sync.Once
+	closed   chan struct{}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if held := c.n.pass(c.closed, c.from, c.to); held != nil {
+		return 0, held
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.n.pass(c.closed, c.from, c.to); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
