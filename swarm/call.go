@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -141,6 +142,8 @@ func (s *Swarm) answerCall(stream network.Stream) error {
 // reason is what a home remembers about a block that it could not get. DONT_HAVE
 // has no room for it.
 type reason struct {
+	// Failed says that it tried. If not, it did not take itself for a home.
+	Failed     bool          `json:"failed,omitempty"`
 	NotFound   bool          `json:"not_found,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
 }
@@ -154,7 +157,7 @@ func (s *Swarm) why(_ context.Context, _ string, request json.RawMessage) (any, 
 	s.mu.Lock()
 	failure := s.failures.get(string(c.Hash()))
 	s.mu.Unlock()
-	r := reason{NotFound: ipld.IsNotFound(failure)}
+	r := reason{Failed: failure != nil, NotFound: ipld.IsNotFound(failure)}
 	var unavailable *block.UnavailableError
 	if errors.As(failure, &unavailable) {
 		r.RetryAfter = unavailable.RetryAfter
@@ -170,22 +173,32 @@ func requestedCID(request json.RawMessage) (cid.Cid, error) {
 	return cid.Decode(text)
 }
 
-// reasons asks homes why they do not have a block. It is not found if one of them
-// says so and none says otherwise.
-func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) (notFound bool, retryAfter time.Duration) {
+// reasons asks homes why they do not have a block. It returns nil if none of them
+// has looked for it.
+func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.HedgeMax)
 	defer cancel()
-	failed := false
+	var all reason
+	found := true
 	for _, name := range names {
 		var r reason
-		if err := s.Call(ctx, name, "why", c.String(), &r); err != nil {
+		if err := s.Call(ctx, name, "why", c.String(), &r); err != nil || !r.Failed {
 			continue
 		}
-		notFound = notFound || r.NotFound
-		failed = failed || !r.NotFound
-		retryAfter = max(retryAfter, r.RetryAfter)
+		all.Failed = true
+		found = found && r.NotFound
+		all.RetryAfter = max(all.RetryAfter, r.RetryAfter)
 	}
-	return notFound && !failed, retryAfter
+	switch {
+	case !all.Failed:
+		return nil
+	case found:
+		return block.NotFound(c)
+	}
+	return &block.UnavailableError{
+		Cid: c, From: "siblings " + strings.Join(names, ", "), RetryAfter: all.RetryAfter,
+		Err: errors.New("they could not get it"),
+	}
 }
 
 // Whereabouts says where a block belongs and where it is.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
-	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // flight is one fill: this edge, as a home of the block, gets it from wherever it
@@ -139,7 +138,7 @@ func (s *Swarm) fly(ctx context.Context, f *flight) {
 	if f.err != nil {
 		close(f.done)
 	}
-	if mine {
+	if mine && s.ctx.Err() == nil {
 		s.exchange.Answer(f.cid, f.block)
 	}
 }
@@ -226,7 +225,7 @@ func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) 
 // that does. It returns nil when none has it. Whoever is silent is waited for as
 // long as it shows signs of life: it may be asking the origin itself.
 func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.Block {
-	ids = slices.DeleteFunc(ids, func(id peer.ID) bool { return !s.answers(id) })
+	ids = slices.DeleteFunc(ids, func(id peer.ID) bool { return s.fleet.Doubtful(id) || s.isDistrusted(id) })
 	if len(ids) == 0 {
 		return nil
 	}
@@ -251,7 +250,6 @@ func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.
 	}()
 	timer := time.NewTimer(s.opts.ProbeAfter)
 	defer timer.Stop()
-	var changed <-chan struct{}
 	var have []peer.ID // they said so and were not asked for it yet
 	var sender peer.ID // who was asked for it
 	for len(asks) > 0 {
@@ -268,15 +266,9 @@ func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.
 			case errors.Is(r.Err, bitswap.ErrLied):
 				s.lied(r.from)
 			}
-		case <-changed:
-			changed = s.fleet.Changed()
-			s.dropSilent(asks)
 		case <-timer.C:
-			changed = s.fleet.Changed()
-			for id := range asks {
-				s.fleet.Probe(id)
-			}
 			s.dropSilent(asks)
+			timer.Reset(s.opts.ProbeAfter)
 		}
 		if asks[sender] == nil && len(have) > 0 {
 			sender, have = have[0], have[1:]
@@ -286,12 +278,15 @@ func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.
 	return nil
 }
 
-// dropSilent stops waiting for siblings that do not answer pings either.
+// dropSilent pings siblings that have not answered, and stops waiting for those that
+// do not answer pings either.
 func (s *Swarm) dropSilent(asks map[peer.ID]*bitswap.Ask) {
 	for id, a := range asks {
-		if state := s.fleet.State(id); state != members.Alive && state != members.Leaving {
+		if s.fleet.Doubtful(id) {
 			a.Cancel()
 			delete(asks, id)
+		} else {
+			s.fleet.Probe(id)
 		}
 	}
 }
@@ -308,7 +303,9 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	defer s.mu.Unlock()
 	f := s.flights[mh]
 	switch {
-	case s.closed || !s.started:
+	case s.closed:
+		return true // the connection is about to end, which says more than DONT_HAVE
+	case !s.started:
 		return false
 	case f != nil && (kind == bitswap.WantBlock || f.atOrigin):
 	case kind == bitswap.WantHave || s.failures.get(mh) != nil || !s.isAnyHome(c):

@@ -20,7 +20,7 @@ func TestColdCrowdFetchesEachBlockOnce(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			want := makeBlocks(t, 200, 4096)
 			origin := newSource(want...)
-			all := fleet(t, n, origin)
+			all := fleet(t, n, origin, calm)
 			if errs := crowd(t, all, want, 16); len(errs) > 0 {
 				t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
 			}
@@ -291,7 +291,7 @@ func TestOriginFailureIsNotNotFound(t *testing.T) {
 func TestDisagreementAboutHomesFetchesAtMostTwice(t *testing.T) {
 	origin := newSource()
 	origin.delay = 50 * time.Millisecond
-	all := fleet(t, 5, origin)
+	all := fleet(t, 5, origin, calm)
 	v := all[0].view.Load()
 	var want []*block.Verified
 	for range 30 {

@@ -246,17 +246,14 @@ func (p *pursuit) cancelAll() {
 
 // exhausted ends a pursuit in which everyone has answered and nobody has the block.
 func (p *pursuit) exhausted() (blocks.Block, block.Source, error) {
-	if len(p.denied) == 0 {
-		return p.s.rescue(p.ctx, p.cid)
+	if len(p.denied) > 0 {
+		if err := p.s.reasons(p.ctx, p.denied, p.cid); err != nil {
+			return nil, block.Origin, err
+		}
 	}
-	notFound, retryAfter := p.s.reasons(p.ctx, p.denied, p.cid)
-	if notFound {
-		return nil, block.Origin, block.NotFound(p.cid)
-	}
-	return nil, block.Origin, &block.UnavailableError{
-		Cid: p.cid, From: "siblings " + strings.Join(p.denied, ", "), RetryAfter: retryAfter,
-		Err: errors.New("they could not get it"),
-	}
+	// Nobody has looked for it. If edges disagree about its homes, the visitor need
+	// not suffer.
+	return p.s.rescue(p.ctx, p.cid)
 }
 
 // ended says that the context has ended, and whom that was waiting for.

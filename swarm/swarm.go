@@ -180,12 +180,14 @@ func (s *Swarm) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.cancel()
 	if s.fleet != nil {
 		s.host.RemoveStreamHandler(callProtocol)
 		s.fleet.Close()
 	}
 	s.exchange.Close()
+	// Only now, so that nobody is told that a block could not be had because the
+	// search for it was cancelled.
+	s.cancel()
 	s.running.Wait()
 	err := s.host.Close()
 	s.metrics.unregister()

@@ -243,6 +243,13 @@ func fleetOn(t testing.TB, net *cable, n int, origin block.Getter, change ...fun
 	return all
 }
 
+// calm has siblings suspected late. It is for tests that count fetches: on a machine
+// that is busy with other things, an edge may not answer for a long time although
+// nothing is wrong with it.
+func calm(o *Options) {
+	o.Members.SuspectAfter, o.Members.DoubtAfter, o.Members.LostAfter = 10*time.Second, 10*time.Second, 20*time.Second
+}
+
 // settle waits until each of the edges has exactly all of them in its ring.
 func settle(t testing.TB, all ...*edge) {
 	t.Helper()

@@ -105,10 +105,15 @@ func (s *Swarm) answers(id peer.ID) bool {
 	if state := s.fleet.State(id); state != members.Alive && state != members.Leaving {
 		return false
 	}
+	return !s.isDistrusted(id)
+}
+
+// isDistrusted reports whether a sibling has sent wrong bytes lately.
+func (s *Swarm) isDistrusted(id peer.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	since, lied := s.distrust[id]
-	return !lied || time.Since(since) > distrusted
+	return lied && time.Since(since) <= distrusted
 }
 
 // lied notes that a sibling sent wrong bytes.

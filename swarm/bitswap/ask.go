@@ -37,6 +37,9 @@ type ask struct {
 	cid  cid.Cid
 	kind Kind // the stronger of what was sent: WantBlock, if any
 	subs []*Ask
+	// upgraded says that a WantBlock was sent while a WantHave was unanswered. The
+	// next DONT_HAVE may be the answer to either.
+	upgraded bool
 }
 
 // Ask sends a want to a peer, which must be connected, and returns at once. deliver
@@ -70,7 +73,7 @@ func (r *remote) ask(a *Ask) bool {
 		r.asks[a.mh] = shared
 		r.want(shared)
 	case shared.kind == WantHave && a.kind == WantBlock:
-		shared.kind = WantBlock
+		shared.kind, shared.upgraded = WantBlock, true
 		r.want(shared)
 	}
 	shared.subs = append(shared.subs, a)
@@ -300,38 +303,44 @@ func (r *remote) lied(b *block.Verified) {
 
 func (r *remote) receivePresences(presences []Presence) {
 	for _, p := range presences {
-		if p.Have {
-			r.received(p.Cid, WantHave, Reply{Have: true})
-		} else {
-			r.received(p.Cid, WantBlock, Reply{Err: ErrDontHave})
+		reply := Reply{Have: true}
+		if !p.Have {
+			reply = Reply{Err: ErrDontHave}
+		}
+		for _, a := range r.answered(p) {
+			a.deliver(reply)
 		}
 	}
 }
 
-// received delivers a reply: to all who asked, or, if kind is WantHave, to those
-// who asked no more than that.
-func (r *remote) received(c cid.Cid, kind Kind, reply Reply) {
-	mh := string(c.Hash())
+// answered takes those off the record whom a HAVE or DONT_HAVE answers.
+func (r *remote) answered(p Presence) (told []*Ask) {
+	mh := string(p.Cid.Hash())
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	shared := r.asks[mh]
 	if shared == nil {
-		r.mu.Unlock()
-		return
+		return nil
 	}
-	var told, rest []*Ask
+	onlyHave := p.Have
+	if shared.upgraded {
+		if shared.upgraded = false; !p.Have {
+			// Ask once more; if it was the answer to both, it comes again.
+			onlyHave = true
+			r.want(shared)
+		}
+	}
+	var rest []*Ask
 	for _, a := range shared.subs {
-		if kind == WantBlock || a.kind == WantHave {
-			told = append(told, a)
-		} else {
+		if onlyHave && a.kind == WantBlock {
 			rest = append(rest, a)
+		} else {
+			told = append(told, a)
 		}
 	}
 	if shared.subs = rest; len(rest) == 0 {
 		delete(r.asks, mh)
 		r.remember(mh)
 	}
-	r.mu.Unlock()
-	for _, a := range told {
-		a.deliver(reply)
-	}
+	return told
 }

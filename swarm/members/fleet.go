@@ -56,7 +56,10 @@ type Options struct {
 	PingInterval time.Duration
 	// SuspectAfter is the shortest time that an unanswered ping may take.
 	SuspectAfter time.Duration
-	LostAfter    time.Duration
+	// DoubtAfter is the shortest silence after which nothing is expected of a
+	// suspect any more; see [Fleet.Doubtful].
+	DoubtAfter time.Duration
+	LostAfter  time.Duration
 	// RedialAfter is the longest pause between two attempts to reach a lost member.
 	RedialAfter  time.Duration
 	ResolveEvery time.Duration
@@ -68,6 +71,7 @@ func DefaultOptions() Options {
 		Port: 4001, Max: 5000,
 		PingInterval: 250 * time.Millisecond,
 		SuspectAfter: 60 * time.Millisecond,
+		DoubtAfter:   150 * time.Millisecond,
 		LostAfter:    1500 * time.Millisecond,
 		RedialAfter:  2 * time.Second,
 		ResolveEvery: 5 * time.Second,
@@ -133,6 +137,8 @@ type Fleet struct {
 	started  time.Time
 	version  uint64 // of the list that is told to others
 	changed  chan struct{}
+	lag      time.Duration // how late this process's timers have been, lately
+	lagAt    time.Time
 	guests   map[peer.ID]*guest // connected and unknown
 	blocked  map[peer.ID]time.Time
 	probing  map[peer.ID]bool // made-up IDs, see learnID
@@ -150,6 +156,7 @@ type member struct {
 
 	instance instance
 	heard    time.Time
+	pinged   time.Time     // when the ping was sent that is not answered; zero if all are
 	srtt     time.Duration // smoothed round trip and its mean deviation
 	rttvar   time.Duration
 	conn     network.Conn // that the stream to it runs on

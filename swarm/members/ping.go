@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // errSilent ends the session with a member that has not answered for long.
@@ -19,6 +22,9 @@ const (
 	// hangUpAfter is how many times LostAfter a lost member keeps its connection,
 	// which may come back to life.
 	hangUpAfter = 2
+	// lagWeight is how much longer members may take for each bit that this process
+	// runs late: both sides wait for the processor several times in a round trip.
+	lagWeight = 4
 	// stall is how late a timer may fire before this process itself counts as
 	// held up.
 	stall = 40 * time.Millisecond
@@ -28,8 +34,8 @@ const (
 type pinger struct {
 	*session
 	seq     uint64
-	sent    time.Time // of the unanswered ping; zero if there is none
 	due     time.Time // when the timer should fire
+	next    time.Time // when the ticker should fire
 	timer   *time.Timer
 	listed  uint64 // version of the list that was sent last
 	leaving uint64 // the ping that said so
@@ -47,9 +53,12 @@ func (s *session) follow() error {
 	// The reader ends with the stream; keep resets it.
 	defer context.AfterFunc(ctx, func() { s.stream.Reset() })()
 
-	p := &pinger{session: s, timer: time.NewTimer(time.Hour)}
+	p := &pinger{session: s, timer: time.NewTimer(time.Hour), next: time.Now().Add(s.f.pingInterval())}
 	defer p.timer.Stop()
-	tick := time.NewTicker(s.f.pingInterval())
+	// A member must not look silent because the stream that would show otherwise
+	// is gone.
+	defer s.f.setPinged(s.m, time.Time{})
+	tick := time.NewTimer(s.f.pingInterval())
 	defer tick.Stop()
 	if !s.hello.Leaving {
 		s.f.setState(s.m, Alive, "")
@@ -61,11 +70,13 @@ func (s *session) follow() error {
 			return ctx.Err()
 		case err = <-broken:
 		case <-tick.C:
-			if tick.Reset(s.f.pingInterval()); p.sent.IsZero() {
+			s.f.late(time.Since(p.next))
+			p.next = time.Now().Add(s.f.pingInterval())
+			if tick.Reset(time.Until(p.next)); s.f.pingedAt(s.m).IsZero() {
 				err = p.ping()
 			}
 		case <-s.m.probe:
-			if p.sent.IsZero() {
+			if s.f.pingedAt(s.m).IsZero() {
 				err = p.ping()
 			}
 		case <-s.m.announce:
@@ -113,9 +124,9 @@ func (p *pinger) ping() error {
 	if msg.Leaving && p.leaving == 0 {
 		p.leaving = p.seq
 	}
-	if p.sent.IsZero() {
-		p.sent = time.Now()
-		p.arm(p.f.patience(p.m))
+	if p.f.pingedAt(p.m).IsZero() {
+		p.f.setPinged(p.m, time.Now())
+		p.arm(p.f.patience(p.m, p.f.opts.SuspectAfter, maxSuspectAfter))
 	}
 	p.stream.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err := writeFrame(p.stream, msg); err != nil {
@@ -133,8 +144,8 @@ func (p *pinger) arm(d time.Duration) {
 // pong takes an answer.
 func (p *pinger) pong(answer *frame) {
 	if answer.Pong == p.seq {
-		p.f.measured(p.m, time.Since(p.sent))
-		p.sent = time.Time{}
+		p.f.measured(p.m, time.Since(p.f.pingedAt(p.m)))
+		p.f.setPinged(p.m, time.Time{})
 		p.timer.Stop()
 	}
 	p.f.heardFrom(p.m)
@@ -150,29 +161,17 @@ func (p *pinger) pong(answer *frame) {
 
 // overdue judges a member that has not answered in time.
 func (p *pinger) overdue() error {
-	if p.sent.IsZero() {
-		return nil
-	}
 	now := time.Now()
-	if now.Sub(p.due) > stall {
+	if late := now.Sub(p.due); late > stall {
 		// Nothing was read in the meantime either: it may have answered long ago.
+		p.f.late(late)
 		p.arm(p.f.opts.SuspectAfter)
 		return nil
 	}
-	p.f.mu.Lock()
-	last := p.m.heard
-	p.f.mu.Unlock()
-	if p.f.cfg.Heard != nil {
-		if t := p.f.cfg.Heard(p.m.id); t.After(last) {
-			last = t
-		}
-	}
-	if last.Before(p.sent) {
-		last = p.sent
-	}
-	silent, patience := now.Sub(last), p.f.patience(p.m)
+	silent, patience := p.f.silence(p.m), p.f.patience(p.m, p.f.opts.SuspectAfter, maxSuspectAfter)
 	state := p.f.State(p.m.id)
 	switch {
+	case silent == 0: // answered
 	case silent < patience:
 		p.arm(patience - silent)
 	case silent < p.f.opts.LostAfter:
@@ -193,6 +192,43 @@ func (p *pinger) overdue() error {
 	return nil
 }
 
+// silence returns for how long a member has given no sign of life although it was
+// asked for one; 0 if nothing is due.
+func (f *Fleet) silence(m *member) time.Duration {
+	f.mu.Lock()
+	since, heard := m.pinged, m.heard
+	f.mu.Unlock()
+	if since.IsZero() {
+		return 0
+	}
+	if f.cfg.Heard != nil {
+		if t := f.cfg.Heard(m.id); t.After(heard) {
+			heard = t
+		}
+	}
+	if heard.After(since) {
+		since = heard
+	}
+	return max(time.Since(since), 1)
+}
+
+// Doubtful reports whether a member has been silent for so long that it is not worth
+// while to wait for what it may have to say, even if being wrong about it is costly.
+// It is a stronger suspicion than [Suspect], which only has requests go around.
+func (f *Fleet) Doubtful(id peer.ID) bool {
+	f.mu.Lock()
+	m := f.byID[id]
+	f.mu.Unlock()
+	if m == nil {
+		return true
+	}
+	switch f.State(id) {
+	case Alive, Suspect, Leaving:
+		return f.silence(m) > f.patience(m, f.opts.DoubtAfter, f.opts.LostAfter)
+	}
+	return true
+}
+
 // measured takes the round-trip time of a ping into the member's averages, the way
 // TCP does (RFC 6298, section 2).
 func (f *Fleet) measured(m *member, rtt time.Duration) {
@@ -206,11 +242,39 @@ func (f *Fleet) measured(m *member, rtt time.Duration) {
 	m.srtt += (rtt - m.srtt) / 8
 }
 
-// patience is how long a member may take to answer before it is suspect.
-func (f *Fleet) patience(m *member) time.Duration {
+// patience is how long a member may take to answer: at least one given time and, if
+// that is less, at most another. It is longer if the member usually takes longer, and longer if this process gets its turn late, which is when
+// the others on the same machine do too.
+func (f *Fleet) patience(m *member, least, most time.Duration) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return min(max(m.srtt+4*m.rttvar, f.opts.SuspectAfter), maxSuspectAfter)
+	usual := max(m.srtt+4*m.rttvar, least)
+	return min(usual+lagWeight*f.decayedLag(), max(most, least))
+}
+
+// late notes how late a timer of this process has fired.
+func (f *Fleet) late(by time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lag, f.lagAt = max(by, f.decayedLag()), time.Now()
+}
+
+// decayedLag is the largest recent lag; it counts half after each second. f.mu is
+// held.
+func (f *Fleet) decayedLag() time.Duration {
+	return time.Duration(float64(f.lag) * math.Exp2(-time.Since(f.lagAt).Seconds()))
+}
+
+func (f *Fleet) pingedAt(m *member) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return m.pinged
+}
+
+func (f *Fleet) setPinged(m *member, t time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.pinged = t
 }
 
 func (f *Fleet) heardFrom(m *member) {
