@@ -60,11 +60,12 @@ func (r *remote) receiveWant(e Entry, access Access) {
 		r.tell(e, false, nil)
 		return
 	}
-	if access == Member && r.x.filler != nil && (!w.taken || upgraded) {
-		if r.x.filler.Want(r.id, e.Cid, e.Kind) {
-			r.taken(e.Cid)
-			return
-		}
+	if w.taken && !upgraded {
+		return // sent again; the answer is on its way
+	}
+	if access == Member && r.x.filler != nil && r.x.filler.Want(r.id, e.Cid, e.Kind) {
+		r.taken(e.Cid)
+		return
 	}
 	// It may have landed while it was put on record.
 	if r.has(e.Cid) {
