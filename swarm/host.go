@@ -75,10 +75,13 @@ func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error)
 }
 
 func tcpOptions(dialer Dialer) []any {
-	if dialer == nil {
-		return nil
+	// Without this a second process could listen on the same port, and the two would
+	// share the connections.
+	list := []any{tcp.DisableReuseport()}
+	if dialer != nil {
+		list = append(list, tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil }))
 	}
-	return []any{tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil })}
+	return list
 }
 
 // identity returns the key that this edge's connections are authenticated with.
