@@ -230,3 +230,43 @@ func TestFailedCommitCanBeRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedCompaction lets each step of rewriting the references fail: nothing
+// that is committed before or after may be lost.
+func TestFailedCompaction(t *testing.T) {
+	for _, operation := range []string{"create references.tmp", "write references.tmp", "sync references.tmp", "rename references.tmp", "syncdir "} {
+		m := newMemoryFolder()
+		s := openMemory(t, m)
+		if err := errors.Join(s.PutHeld(ctx, "before", universe[1]), s.Commit("before")); err != nil {
+			t.Fatal(err)
+		}
+		m.fault = func(op, name string) error {
+			if op+" "+name == operation {
+				return syscall.EIO
+			}
+			return nil
+		}
+		s.mu.Lock()
+		err := s.compact()
+		s.mu.Unlock()
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s fails: %v", operation, err)
+		}
+		m.fault = nil
+		if err := errors.Join(s.PutHeld(ctx, "after", universe[2]), s.Commit("after")); err != nil {
+			t.Errorf("%s failed: %v", operation, err)
+		}
+		for _, left := range []*memoryFolder{m.clone(), m.powerFailure()} {
+			survivor := openMemory(t, left)
+			for _, b := range universe[1:3] {
+				storetest.Check(t, survivor, b)
+				if !survivor.Pinned(b.Cid()) {
+					t.Errorf("%s failed: %s is no longer pinned", operation, b.Cid())
+				}
+			}
+		}
+		if err := checkFigures(s, m); err != nil {
+			t.Errorf("%s failed: %v", operation, err)
+		}
+	}
+}

@@ -179,7 +179,7 @@ func (g *segment) readFooter(size int64) ([]byte, bool) {
 // no entry. A read error ends the scan like a bad header.
 func (g *segment) scan(size int64) (bad int, err error) {
 	g.end, g.entries, g.footer, g.count = segmentHeaderSize, []byte{}, 0, 0
-	in := bufio.NewReaderSize(io.NewSectionReader(g.file, g.end, size-g.end), 256<<10)
+	in := bufio.NewReaderSize(io.NewSectionReader(g.file, g.end, size-g.end), int(min(max(size, 1<<10), 256<<10)))
 	crc := crc32.New(castagnoli)
 	for {
 		// Peek returns what there is when there is less.
