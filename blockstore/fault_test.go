@@ -270,3 +270,26 @@ func TestFailedCompaction(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadableSegmentIsPassedOver: a pinned block that cannot be moved keeps its
+// segment, and the others make room.
+func TestUnreadableSegmentIsPassedOver(t *testing.T) {
+	m := newMemoryFolder()
+	s := openMemory(t, m)
+	pinned := universe[1]
+	mustPut(t, s, pinned)
+	if err := errors.Join(s.Hold("pin", pinned.Cid()), s.Commit("pin")); err != nil {
+		t.Fatal(err)
+	}
+	m.fault = func(operation, name string) error {
+		if operation == "read" && name == segmentName(1) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	for i := range 200 {
+		mustPut(t, s, storetest.Block(1000+i, 1000))
+	}
+	m.fault = nil
+	storetest.Check(t, s, pinned)
+}
