@@ -47,6 +47,12 @@ func (s *Store) compact() error {
 	s.stats.written.Add(fresh.size)
 	old := s.reflog
 	s.reflog = fresh
+	// From the rename on, the new log is the one: nothing that is appended to the
+	// old one would be found again.
+	if err := s.fsys.syncDir(); err != nil {
+		fresh.distrusted = true
+		return s.written(errors.Join(fmt.Errorf("sync the folder: %w", err), old.file.Close()))
+	}
 	return old.file.Close()
 }
 

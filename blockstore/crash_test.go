@@ -244,7 +244,7 @@ func TestModel(t *testing.T) {
 // TestKillAtEveryStep ends the process between any two changes to the folder, and
 // in the middle of each write.
 func TestKillAtEveryStep(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		m := newMemoryFolder()
 		m.recording = true
@@ -255,7 +255,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 		want := newModel()
 		moments := []moment{{len(m.steps), want, want}}
-		for i := range 400 {
+		for i := range 300 {
 			before := want.clone()
 			if err := randomStep(s, want, random); err != nil {
 				t.Fatalf("seed %d, step %d: %v", seed, i, err)
@@ -288,7 +288,7 @@ func TestKillAtEveryStep(t *testing.T) {
 
 // TestPowerFailure loses everything that was not synced.
 func TestPowerFailure(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		m, want := newMemoryFolder(), newModel()
 		s := openMemory(t, m)

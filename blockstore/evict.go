@@ -50,7 +50,7 @@ type assessment struct {
 	*segment
 	residents []resident
 	hot       int64 // footprints of blocks that are used and not held
-	complete  bool  // false when blocks may be missing: the footer went bad
+	damage    error // set when residents may be missing
 }
 
 func (s *Store) used() int64 { return s.stats.bytes.Load() }
@@ -60,12 +60,18 @@ func (s *Store) makeRoom(need int64, hold bool) error {
 	limit := s.options.Capacity - s.options.reserve() - need
 	// Each round frees most of a segment; the count only guards against a mistake
 	// in that reasoning.
+	failures := 0
 	for rounds := 4*s.stats.segments.Load() + 16; s.used() > limit; rounds-- {
 		found, err := s.reclaim(hold)
 		if err != nil {
+			// Another segment may have no bad sector, or nothing that must be moved.
+			if failures++; failures < looks {
+				s.log.Warn("segment not reclaimed; trying another", "error", err)
+				continue
+			}
 			return s.written(err)
 		}
-		if !found || rounds == 0 {
+		if !found || rounds <= 0 {
 			return &FullError{
 				Needed:   need,
 				Free:     max(0, limit+need-s.used()),
@@ -188,8 +194,8 @@ func (s *Store) coldest(queue []*segment) (assessment, bool) {
 }
 
 func (s *Store) assess(g *segment) assessment {
-	entries, complete := g.list()
-	a := assessment{segment: g, complete: complete}
+	entries, damage := g.list()
+	a := assessment{segment: g, damage: damage}
 	err := eachEntry(entries, func(r record) error {
 		k := s.keys.key(r.hash)
 		e, ok := s.index.get(k)
@@ -202,12 +208,12 @@ func (s *Store) assess(g *segment) assessment {
 		}
 		return nil
 	})
-	a.complete = a.complete && err == nil
+	a.damage = errors.Join(a.damage, err)
 	return a
 }
 
 func (a assessment) deservesRound() bool {
-	return a.complete && a.hot > (a.size()-a.held)*hotShare/100
+	return a.damage == nil && a.hot > (a.size()-a.held)*hotShare/100
 }
 
 // anotherRound sends a segment to the end of the queue, and counts its blocks'
@@ -217,142 +223,4 @@ func (s *Store) anotherRound(a assessment) {
 	for _, r := range a.residents {
 		s.index.change(r.key, func(e *entry) { e.setUses(max(0, e.uses()-1)) })
 	}
-}
-
-// evacuate moves what must stay, copies what may stay, forgets the rest, and
-// unlinks the segment. When it fails, the segment and what was not moved yet are
-// as they were.
-func (s *Store) evacuate(a assessment) error {
-	landed := map[*segment]bool{}
-	for _, r := range a.residents {
-		if r.entry.holds == 0 {
-			continue
-		}
-		g, err := s.move(a.segment, r, held)
-		if err != nil {
-			return err
-		}
-		landed[g] = true
-	}
-	if err := s.syncSegments(landed); err != nil {
-		return err
-	}
-	s.copyForward(a)
-	s.evictRest(a)
-	return s.removeSegment(a.segment)
-}
-
-// copyForward copies used blocks to main, the most used first, as far as the
-// budget, the space and half of the segment go.
-func (s *Store) copyForward(a assessment) {
-	allowance := min(s.budget, (a.size()-a.held)/2, s.options.Capacity-s.used()-newSegmentSize)
-	for uses := maxUses; uses > 0; uses-- {
-		for _, r := range a.residents {
-			size := r.footprint()
-			if r.entry.holds > 0 || r.entry.uses() != uses || size > allowance {
-				continue
-			}
-			if _, err := s.move(a.segment, r, main); err != nil {
-				return // a block that cannot be copied is evicted like others
-			}
-			allowance -= size
-			s.budget -= size
-			left := uses - 1
-			if a.class == probation {
-				left = 0
-			}
-			s.index.change(r.key, func(e *entry) { e.setUses(left) })
-		}
-	}
-}
-
-// move copies a block to a segment of the class into. A block whose record turns
-// out to be bad is dropped instead.
-func (s *Store) move(from *segment, r resident, into class) (*segment, error) {
-	buf := s.buffer(int(r.length))
-	defer s.buffers.Put(buf)
-	data := (*buf)[:r.length]
-	if err := from.read(data, r.offset, r.crc); err != nil {
-		if !errors.Is(err, errBadRecord) {
-			return nil, err
-		}
-		s.stats.corrupt.Add(1)
-		s.log.Error("block dropped from the store", "error", fmt.Errorf("move block %s: segment %d: %w", r.hash.B58String(), from.id, err))
-		s.index.change(r.key, func(e *entry) { e.segment = 0 })
-		s.unplaced(from, r.entry, r.hash)
-		return from, nil
-	}
-	g, moved, err := s.append(into, r.record, data)
-	if err != nil {
-		return nil, err
-	}
-	s.unplaced(from, r.entry, r.hash)
-	s.place(r.key, g, moved)
-	s.stats.copied.Add(r.footprint())
-	return g, nil
-}
-
-// evictRest forgets the blocks whose place is still in the segment.
-func (s *Store) evictRest(a assessment) {
-	for _, r := range a.residents {
-		e, ok := s.index.get(r.key)
-		if !ok || !e.at(a.id, r.record) {
-			continue
-		}
-		s.index.change(r.key, func(e *entry) { e.segment = 0 })
-		s.unplaced(a.segment, e, r.hash)
-		s.stats.evicted.Add(1)
-		s.stats.evictedBytes.Add(int64(r.length))
-		if a.class == probation {
-			s.ghost.add(r.key)
-		}
-	}
-	if !a.complete {
-		s.forgetSegment(a.segment)
-	}
-}
-
-// forgetSegment takes every block out of the index whose place is in g, when its
-// footer cannot say which they are.
-func (s *Store) forgetSegment(g *segment) {
-	var blocks, pinned int64
-	s.index.removeAll(func(e entry) bool {
-		if e.segment != g.id {
-			return false
-		}
-		blocks++
-		if e.holds > 0 {
-			pinned++
-		}
-		return true
-	})
-	s.stats.corrupt.Add(blocks)
-	s.stats.blocks.Add(-blocks)
-	s.stats.pinned.Add(-pinned)
-	s.stats.missing.Add(pinned)
-	s.stats.pinnedBytes.Add(-g.held)
-	g.live, g.held = 0, 0
-}
-
-// syncSegments makes the segments and their names durable.
-func (s *Store) syncSegments(segments map[*segment]bool) error {
-	for g := range segments {
-		if !g.dirty {
-			continue
-		}
-		if err := g.sync(); err != nil {
-			g.distrusted = true
-			s.stats.writeFailures.Add(1)
-			return err
-		}
-		g.dirty = false
-	}
-	if !s.newFiles || len(segments) == 0 {
-		return nil
-	}
-	if err := s.fsys.syncDir(); err != nil {
-		return fmt.Errorf("sync the folder: %w", err)
-	}
-	s.newFiles = false
-	return nil
 }

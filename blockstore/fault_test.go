@@ -230,3 +230,66 @@ func TestFailedCommitCanBeRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedCompaction lets each step of rewriting the references fail: nothing
+// that is committed before or after may be lost.
+func TestFailedCompaction(t *testing.T) {
+	for _, operation := range []string{"create references.tmp", "write references.tmp", "sync references.tmp", "rename references.tmp", "syncdir "} {
+		m := newMemoryFolder()
+		s := openMemory(t, m)
+		if err := errors.Join(s.PutHeld(ctx, "before", universe[1]), s.Commit("before")); err != nil {
+			t.Fatal(err)
+		}
+		m.fault = func(op, name string) error {
+			if op+" "+name == operation {
+				return syscall.EIO
+			}
+			return nil
+		}
+		s.mu.Lock()
+		err := s.compact()
+		s.mu.Unlock()
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s fails: %v", operation, err)
+		}
+		m.fault = nil
+		if err := errors.Join(s.PutHeld(ctx, "after", universe[2]), s.Commit("after")); err != nil {
+			t.Errorf("%s failed: %v", operation, err)
+		}
+		for _, left := range []*memoryFolder{m.clone(), m.powerFailure()} {
+			survivor := openMemory(t, left)
+			for _, b := range universe[1:3] {
+				storetest.Check(t, survivor, b)
+				if !survivor.Pinned(b.Cid()) {
+					t.Errorf("%s failed: %s is no longer pinned", operation, b.Cid())
+				}
+			}
+		}
+		if err := checkFigures(s, m); err != nil {
+			t.Errorf("%s failed: %v", operation, err)
+		}
+	}
+}
+
+// TestUnreadableSegmentIsPassedOver: a pinned block that cannot be moved keeps its
+// segment, and the others make room.
+func TestUnreadableSegmentIsPassedOver(t *testing.T) {
+	m := newMemoryFolder()
+	s := openMemory(t, m)
+	pinned := universe[1]
+	mustPut(t, s, pinned)
+	if err := errors.Join(s.Hold("pin", pinned.Cid()), s.Commit("pin")); err != nil {
+		t.Fatal(err)
+	}
+	m.fault = func(operation, name string) error {
+		if operation == "read" && name == segmentName(1) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	for i := range 200 {
+		mustPut(t, s, storetest.Block(1000+i, 1000))
+	}
+	m.fault = nil
+	storetest.Check(t, s, pinned)
+}

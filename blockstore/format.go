@@ -82,6 +82,7 @@ var (
 	castagnoli   = crc32.MakeTable(crc32.Castagnoli)
 	errBadHeader = errors.New("header damaged")
 	errBadRecord = errors.New("checksum mismatch")
+	errBadFooter = errors.New("footer damaged")
 )
 
 func checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }

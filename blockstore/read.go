@@ -61,26 +61,26 @@ func (g getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 
 func isNotFound(err error) bool { return err != nil && ipld.IsNotFound(err) }
 
-// place is where a block's data lies: in the file of a segment that is acquired.
-type place struct {
+// location is where a block's data lies: in the file of a segment that is acquired.
+type location struct {
 	*segment
 	entry entry
 }
 
 // locate finds a block, counts one use of it, and acquires its segment, which the
 // caller must release.
-func (s *Store) locate(ctx context.Context, k key, c cid.Cid) (place, error) {
+func (s *Store) locate(ctx context.Context, k key, c cid.Cid) (location, error) {
 	for {
 		if err := s.usable(ctx); err != nil {
-			return place{}, err
+			return location{}, err
 		}
 		e, ok := s.index.use(k)
 		if !ok || !e.present() {
-			return place{}, block.NotFound(c)
+			return location{}, block.NotFound(c)
 		}
 		// A segment that is gone was reclaimed since: the index knows better now.
 		if g := s.segment(e.segment); g != nil && g.acquire() {
-			return place{g, e}, nil
+			return location{g, e}, nil
 		}
 	}
 }
@@ -106,7 +106,7 @@ func (s *Store) read(ctx context.Context, c cid.Cid, allocate func(int) []byte) 
 
 // drop takes a block that cannot be read out of the store, so that it is fetched
 // again; if it is held, it will be pinned where it lands.
-func (s *Store) drop(k key, c cid.Cid, p place, cause error) {
+func (s *Store) drop(k key, c cid.Cid, p location, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.index.get(k)

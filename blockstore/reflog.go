@@ -80,7 +80,13 @@ func createReferenceLog(fsys fileSystem) (*referenceLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, l.install(fsys)
+	if err := l.install(fsys); err != nil {
+		return nil, err
+	}
+	if err := fsys.syncDir(); err != nil {
+		return nil, errors.Join(fmt.Errorf("sync the folder: %w", err), l.file.Close())
+	}
+	return l, nil
 }
 
 // createReferenceTemp makes a log under its temporary name.
@@ -102,16 +108,14 @@ func createReferenceTemp(fsys fileSystem, salt uint32) (*referenceLog, error) {
 	return l, nil
 }
 
-// install makes the log durable and gives it its name.
+// install makes the log durable and gives it its name, which takes another sync of
+// the folder to be durable, too.
 func (l *referenceLog) install(fsys fileSystem) error {
 	if err := l.file.Sync(); err != nil {
 		return l.discard(fsys, fmt.Errorf("sync %s: %w", reflogTemp, err))
 	}
 	if err := fsys.rename(reflogTemp, reflogName); err != nil {
 		return l.discard(fsys, fmt.Errorf("rename %s: %w", reflogTemp, err))
-	}
-	if err := fsys.syncDir(); err != nil {
-		return fmt.Errorf("sync the folder: %w", err)
 	}
 	return nil
 }
@@ -233,13 +237,13 @@ func (l *referenceLog) read(offset int64) ([]byte, error) {
 // until it returns.
 func (l *referenceLog) replay(f func(offset int64, kind recordKind, payload []byte)) (damaged int, err error) {
 	pos := int64(reflogHeaderSize)
-	buf := make([]byte, maxPayload)
+	buf := make([]byte, min(maxPayload, l.size))
 	in := bufio.NewReaderSize(nil, 64<<10)
 	in.Reset(io.NewSectionReader(l.file, pos, l.size-pos))
 	for pos < l.size {
 		header, _ := in.Peek(reflogRecordHeader)
 		h, ok := l.decode(header)
-		if ok {
+		if ok = ok && pos+reflogRecordHeader+h.length <= l.size; ok {
 			in.Discard(reflogRecordHeader)
 			if _, err := io.ReadFull(in, buf[:h.length]); err != nil {
 				ok = false

@@ -179,7 +179,7 @@ func (g *segment) readFooter(size int64) ([]byte, bool) {
 // no entry. A read error ends the scan like a bad header.
 func (g *segment) scan(size int64) (bad int, err error) {
 	g.end, g.entries, g.footer, g.count = segmentHeaderSize, []byte{}, 0, 0
-	in := bufio.NewReaderSize(io.NewSectionReader(g.file, g.end, size-g.end), 256<<10)
+	in := bufio.NewReaderSize(io.NewSectionReader(g.file, g.end, size-g.end), int(min(max(size, 1<<10), 256<<10)))
 	crc := crc32.New(castagnoli)
 	for {
 		// Peek returns what there is when there is less.
@@ -209,19 +209,21 @@ func (g *segment) scan(size int64) (bad int, err error) {
 	}
 }
 
-// list returns the entries, from memory or from disk. It reports false when the
-// footer on disk has gone bad since it was written, with what the records say.
-func (g *segment) list() ([]byte, bool) {
+// list returns the entries, from memory or from disk. When the footer on disk has
+// gone bad since it was written, it returns what the records say, and an error.
+func (g *segment) list() ([]byte, error) {
 	if g.footer == 0 {
-		return g.entries, true
+		return g.entries, nil
 	}
 	// The copy keeps scan and readFooter from touching this segment's state.
 	probe := &segment{segmentHeader: g.segmentHeader, file: g.file}
 	if entries, ok := probe.readFooter(g.size()); ok && probe.footer == g.footer {
-		return entries, true
+		return entries, nil
 	}
-	probe.scan(g.end)
-	return probe.entries, false
+	if _, err := probe.scan(g.end); err != nil {
+		return probe.entries, err
+	}
+	return probe.entries, errBadFooter
 }
 
 // eachEntry calls f for every record that entries describe.
