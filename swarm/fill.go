@@ -28,6 +28,7 @@ type flight struct {
 	local    int                  // visitors' requests that wait
 	remote   map[peer.ID]struct{} // siblings that wait
 	atOrigin bool                 // the origin was asked: no sibling is waited for any more
+	rivals   []peer.ID            // better homes that are looking for the block, too
 
 	done   chan struct{} // closed when what follows is set
 	block  blocks.Block
@@ -154,10 +155,14 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 			return b, block.Disk, nil
 		}
 	}
-	first, rest := s.holders(f)
-	b, silent := s.askAround(ctx, f.cid, first, s.fleet.Doubtful)
-	if b != nil {
-		return b, block.Sibling, nil
+	ask, rest := s.holders(f)
+	var silent []peer.ID
+	for waiting := true; waiting; ask, waiting = s.rivals(f) {
+		b, unheard := s.askAround(ctx, f.cid, ask, s.fleet.Doubtful)
+		if b != nil {
+			return b, block.Sibling, nil
+		}
+		silent = append(silent, unheard...)
 	}
 	b, err := s.askOrigin(ctx, f)
 	if err == nil {
@@ -223,12 +228,18 @@ func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
 	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
 }
 
-// askOrigin asks the origin. From here on siblings that ask what this edge has are
-// kept waiting until it is known, so that an edge that wrongly takes itself for the
-// block's home does not ask the origin a second time.
+// rivals returns the better homes that have asked for the block meanwhile, to be asked
+// in turn. If there are none, the origin is next, and from now on whoever asks waits.
+func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, f.rivals = f.rivals, nil
+	f.atOrigin = len(ids) == 0
+	return ids, !f.atOrigin
+}
+
 func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
 	s.mu.Lock()
-	f.atOrigin = true
 	origin := s.origin
 	s.mu.Unlock()
 	if origin == nil {
@@ -342,8 +353,9 @@ func (r *round) cancel() {
 // filler is the Swarm as the Bitswap exchange sees it.
 type filler Swarm
 
-// Want takes on a sibling's want: a WantBlock if this edge is a home of the block,
-// a WantHave if the origin is being asked for it right now.
+// Want takes on a sibling's want: a WantBlock if this edge is a home of the block; a
+// WantHave if it is looking for the block right now and the sibling can wait for
+// what comes of it.
 func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	s := (*Swarm)(l)
 	mh := string(c.Hash())
@@ -355,14 +367,32 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		return true // the connection is about to end, which says more than DONT_HAVE
 	case !s.started:
 		return false
-	case f != nil && (kind == bitswap.WantBlock || f.atOrigin):
-	case kind == bitswap.WantHave || s.failures.get(mh) != nil || !s.isAnyHome(c):
-		return false
-	default:
+	case kind == bitswap.WantHave:
+		if f == nil || !s.mayWait(f, from) {
+			return false
+		}
+	case f == nil:
+		if s.failures.get(mh) != nil || !s.isAnyHome(c) {
+			return false
+		}
 		f = s.takeOff(c)
 	}
 	f.remote[from] = struct{}{}
 	return true
+}
+
+// mayWait decides who of two edges that look for the same block at the same time
+// waits for the other, so that one of them asks the origin and not both. It happens
+// when they disagree for a moment about who is there. The worse home waits for the
+// better one, an order on which they agree, so nobody waits in a circle; and everyone
+// may wait for one that waits for nobody but the origin. s.mu is held.
+func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
+	name, _ := s.fleet.Name(from)
+	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
+		return true
+	}
+	f.rivals = append(f.rivals, from)
+	return false
 }
 
 // isAnyHome reports whether this edge is among the homes of a block.
