@@ -84,8 +84,9 @@
 //     ring, and what was asked of it is asked of the next homes.
 //   - an edge freezes: what is asked of it at that moment goes to the next home after
 //     some 85 ms, what comes later goes there directly.
-//   - an edge is restarted: it leaves ([Swarm.Drain]), others take its share, it comes
-//     back under the same name with its disk.
+//   - an edge is restarted: it leaves ([Swarm.Drain]), others take its share and fetch
+//     from it what was asked of it lately (handover.go), it comes back under the same
+//     name with its disk.
 //   - the fleet is cut in two: each part is a fleet of its own and asks the origin once
 //     for a block. Afterwards they find each other within some seconds.
 //   - edges disagree about who is there: as a rule one of them fetches a block, at most the first two homes.

@@ -116,6 +116,7 @@ func (s *Swarm) fly(ctx context.Context, f *flight) {
 	case f.err == nil:
 		close(f.done)
 		s.exchange.Answer(f.cid, f.block)
+		s.recent.add(f.block)
 		if f.source != block.Disk && s.isAnyHome(f.cid) {
 			if err := s.local.Put(ctx, f.block); err != nil {
 				s.log.Debug("swarm: a block was not kept", "cid", f.cid, "err", err)

@@ -458,7 +458,7 @@ func TestRollingRestartUnderLoad(t *testing.T) {
 			return busy[old] == 0
 		})
 		old.Drain(t.Context())
-		more(1000) // while it finishes what it is sending
+		more(200) // while it finishes what it is sending
 		port := old.host.Addrs()[0].String()
 		old.Close()
 		opts := testOptions(old.name)
