@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // flight is one fill: this edge, as a home of the block, gets it from wherever it
@@ -26,6 +28,7 @@ type flight struct {
 	local    int                  // visitors' requests that wait
 	remote   map[peer.ID]struct{} // siblings that wait
 	atOrigin bool                 // the origin was asked: no sibling is waited for any more
+	rivals   []peer.ID            // better homes that are looking for the block, too
 
 	done   chan struct{} // closed when what follows is set
 	block  blocks.Block
@@ -113,6 +116,7 @@ func (s *Swarm) fly(ctx context.Context, f *flight) {
 	case f.err == nil:
 		close(f.done)
 		s.exchange.Answer(f.cid, f.block)
+		s.recent.add(f.block)
 		if f.source != block.Disk && s.isAnyHome(f.cid) {
 			if err := s.local.Put(ctx, f.block); err != nil {
 				s.log.Debug("swarm: a block was not kept", "cid", f.cid, "err", err)
@@ -152,18 +156,40 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 			return b, block.Disk, nil
 		}
 	}
-	first, rest := s.holders(f)
-	if b := s.askAround(ctx, f.cid, first); b != nil {
-		return b, block.Sibling, nil
+	ask, rest := s.holders(f)
+	var silent []peer.ID
+	for waiting := true; waiting; ask, waiting = s.rivals(f) {
+		b, unheard := s.askAround(ctx, f.cid, ask, s.fleet.Doubtful)
+		if b != nil {
+			return b, block.Sibling, nil
+		}
+		silent = append(silent, unheard...)
 	}
 	b, err := s.askOrigin(ctx, f)
 	if err == nil {
 		return b, block.Origin, nil
 	}
-	if b := s.askAround(ctx, f.cid, rest); b != nil {
+	// There is no hurry any more: whoever may only be slow is waited for.
+	if b, silent = s.askAround(ctx, f.cid, append(rest, silent...), s.fleet.Absent); b != nil {
 		return b, block.Sibling, nil
 	}
+	if ipld.IsNotFound(err) && (len(silent) > 0 || s.missesSomebody()) {
+		// The origin does not have it, but it may be an import that only somebody
+		// has who does not answer.
+		err = &block.UnavailableError{Cid: f.cid, From: "siblings",
+			Err: fmt.Errorf("not at the origin, and some siblings could not be asked: %w", errSilent)}
+	}
 	return nil, block.Origin, err
+}
+
+// errSilent says that somebody who may have a block does not answer.
+var errSilent = errors.New("no answer")
+
+// missesSomebody reports whether a sibling that was there lately is lost.
+func (s *Swarm) missesSomebody() bool {
+	return slices.ContainsFunc(s.Members(), func(m members.Info) bool {
+		return m.State == members.Lost && time.Since(m.Since) < missing
+	})
 }
 
 // holders returns the siblings that may well have a block, and all others. Those
@@ -203,12 +229,18 @@ func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
 	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
 }
 
-// askOrigin asks the origin. From here on siblings that ask what this edge has are
-// kept waiting until it is known, so that an edge that wrongly takes itself for the
-// block's home does not ask the origin a second time.
+// rivals returns the better homes that have asked for the block meanwhile, to be asked
+// in turn. If there are none, the origin is next, and from now on whoever asks waits.
+func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, f.rivals = f.rivals, nil
+	f.atOrigin = len(ids) == 0
+	return ids, !f.atOrigin
+}
+
 func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
 	s.mu.Lock()
-	f.atOrigin = true
 	origin := s.origin
 	s.mu.Unlock()
 	if origin == nil {
@@ -221,81 +253,12 @@ func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) 
 	return b, err
 }
 
-// askAround asks siblings whether they have a block, and takes it from the first
-// that does. It returns nil when none has it. Whoever is silent is waited for as
-// long as it shows signs of life: it may be asking the origin itself.
-func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.Block {
-	ids = slices.DeleteFunc(ids, func(id peer.ID) bool { return s.fleet.Doubtful(id) || s.isDistrusted(id) })
-	if len(ids) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.PendingMax)
-	defer cancel()
-	type heard struct {
-		from peer.ID
-		bitswap.Reply
-	}
-	replies := make(chan heard, 2*len(ids)) // each answers a WantHave and a WantBlock
-	asks := map[peer.ID]*bitswap.Ask{}
-	ask := func(id peer.ID, kind bitswap.Kind) {
-		asks[id] = s.exchange.Ask(id, c, kind, func(r bitswap.Reply) { replies <- heard{id, r} })
-	}
-	for _, id := range ids {
-		ask(id, bitswap.WantHave)
-	}
-	defer func() {
-		for _, a := range asks {
-			a.Cancel()
-		}
-	}()
-	timer := time.NewTimer(s.opts.ProbeAfter)
-	defer timer.Stop()
-	var have []peer.ID // they said so and were not asked for it yet
-	var sender peer.ID // who was asked for it
-	for len(asks) > 0 {
-		select {
-		case <-ctx.Done():
-			return nil
-		case r := <-replies:
-			delete(asks, r.from)
-			switch {
-			case r.Block != nil:
-				return r.Block
-			case r.Have:
-				have = append(have, r.from)
-			case errors.Is(r.Err, bitswap.ErrLied):
-				s.lied(r.from)
-			}
-		case <-timer.C:
-			s.dropSilent(asks)
-			timer.Reset(s.opts.ProbeAfter)
-		}
-		if asks[sender] == nil && len(have) > 0 {
-			sender, have = have[0], have[1:]
-			ask(sender, bitswap.WantBlock)
-		}
-	}
-	return nil
-}
-
-// dropSilent pings siblings that have not answered, and stops waiting for those that
-// do not answer pings either.
-func (s *Swarm) dropSilent(asks map[peer.ID]*bitswap.Ask) {
-	for id, a := range asks {
-		if s.fleet.Doubtful(id) {
-			a.Cancel()
-			delete(asks, id)
-		} else {
-			s.fleet.Probe(id)
-		}
-	}
-}
-
 // filler is the Swarm as the Bitswap exchange sees it.
 type filler Swarm
 
-// Want takes on a sibling's want: a WantBlock if this edge is a home of the block,
-// a WantHave if the origin is being asked for it right now.
+// Want takes on a sibling's want: a WantBlock if this edge is a home of the block; a
+// WantHave if it is looking for the block right now and the sibling can wait for
+// what comes of it.
 func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	s := (*Swarm)(l)
 	mh := string(c.Hash())
@@ -307,14 +270,32 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		return true // the connection is about to end, which says more than DONT_HAVE
 	case !s.started:
 		return false
-	case f != nil && (kind == bitswap.WantBlock || f.atOrigin):
-	case kind == bitswap.WantHave || s.failures.get(mh) != nil || !s.isAnyHome(c):
-		return false
-	default:
+	case kind == bitswap.WantHave:
+		if f == nil || !s.mayWait(f, from) {
+			return false
+		}
+	case f == nil:
+		if s.failures.get(mh) != nil || !s.isAnyHome(c) {
+			return false
+		}
 		f = s.takeOff(c)
 	}
 	f.remote[from] = struct{}{}
 	return true
+}
+
+// mayWait decides who of two edges that look for the same block at the same time
+// waits for the other, so that one of them asks the origin and not both. It happens
+// when they disagree for a moment about who is there. The worse home waits for the
+// better one, an order on which they agree, so nobody waits in a circle; and everyone
+// may wait for one that waits for nobody but the origin. s.mu is held.
+func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
+	name, _ := s.fleet.Name(from)
+	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
+		return true
+	}
+	f.rivals = append(f.rivals, from)
+	return false
 }
 
 // isAnyHome reports whether this edge is among the homes of a block.
