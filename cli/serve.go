@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime/debug"
 
+	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/spf13/cobra"
 
 	"github.com/shoal-cdn/shoal/config"
@@ -35,6 +36,7 @@ func serve(ctx context.Context, loaded *config.Loaded, log *slog.Logger) error {
 	for _, name := range loaded.Unknown {
 		log.Warn("an environment variable names no setting", "variable", name)
 	}
+	gologshim.SetDefaultHandler(warnings{log.With("room", "swarm").Handler()})
 	e, err := edge.New(loaded.Config, edge.Build{Version: Build(), Log: log})
 	if err != nil {
 		return usageError{err} // nothing ran yet: the set-up is wrong
@@ -55,13 +57,4 @@ func limitMemory(cache config.Size, log *slog.Logger) {
 	limit := cache + cache/8 + 48<<20
 	debug.SetMemoryLimit(int64(limit))
 	log.Debug("memory limit set", "bytes", int64(limit))
-}
-
-// newLogger returns the logger that the configuration asks for, on standard error.
-func newLogger(env Environment, o config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: o.SlogLevel()}
-	if o.Format == "json" {
-		return slog.New(slog.NewJSONHandler(env.Err, options))
-	}
-	return slog.New(slog.NewTextHandler(env.Err, options))
 }

@@ -109,7 +109,11 @@ func (e *Edge) openStore() (err error) {
 // openSwarm opens this edge's part of the fleet. An edge that stands alone has one
 // too: it is home to everything.
 func (e *Edge) openSwarm() (err error) {
-	e.local = &local{store: e.store}
+	admit, err := placement.NewAdmission(e.cfg.AdmissionOptions())
+	if err != nil {
+		return err
+	}
+	e.local = &local{store: e.store, admit: admit}
 	e.swarm, err = swarm.New(e.cfg.SwarmOptions(), swarm.Config{
 		Local: e.local, Log: e.room("swarm"), Metrics: e.metrics,
 	})
@@ -139,11 +143,7 @@ func (e *Edge) openNames() (err error) {
 }
 
 func (e *Edge) openCache() (err error) {
-	admission, err := placement.NewAdmission(e.cfg.AdmissionOptions())
-	if err != nil {
-		return err
-	}
-	next := &miss{disk: e.store, fleet: e.swarm, admit: admission, log: e.room("edge")}
+	next := &miss{disk: e.store, fleet: e.swarm, admit: e.local.admit, log: e.room("edge")}
 	if e.cache, err = cache.New(e.cfg.CacheOptions(), next, e.metrics); err != nil {
 		return err
 	}

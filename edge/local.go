@@ -19,6 +19,7 @@ import (
 type local struct {
 	cache *cache.Cache
 	store *blockstore.Store
+	admit admission
 }
 
 // Has reports whether the block is in memory or on disk.
@@ -37,8 +38,12 @@ func (l *local) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	return l.store.Get(ctx, c)
 }
 
-// Put keeps a block on disk.
-func (l *local) Put(ctx context.Context, b blocks.Block) error { return l.store.Put(ctx, b) }
+// Put keeps a block that is at home here on disk. The more of them there are, the
+// more room hot blocks from elsewhere get.
+func (l *local) Put(ctx context.Context, b blocks.Block) error {
+	l.admit.ToDisk(b.Cid(), b.RawData(), true)
+	return l.store.Put(ctx, b)
+}
 
 // Pinned reports whether something holds the block.
 func (l *local) Pinned(c cid.Cid) bool { return l.store.Pinned(c) }

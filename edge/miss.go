@@ -56,8 +56,7 @@ func (m *miss) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, 
 	if err != nil {
 		return nil, from, err
 	}
-	home := m.fleet.IsHome(c)
-	if m.admit.ToDisk(c, b.RawData(), home) && !home {
+	if !m.fleet.IsHome(c) && m.admit.ToDisk(c, b.RawData(), false) {
 		m.keep(ctx, b)
 	}
 	return b, from, nil

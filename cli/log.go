@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/shoal-cdn/shoal/config"
+)
+
+// newLogger returns the logger that the configuration asks for, on standard error.
+func newLogger(env Environment, o config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: o.SlogLevel()}
+	if o.Format == "json" {
+		return slog.New(slog.NewJSONHandler(env.Err, options))
+	}
+	return slog.New(slog.NewTextHandler(env.Err, options))
+}
+
+// warnings passes on what is at least a warning. A library's own idea of what an
+// operator wants to be told ordinarily is another one than ours.
+type warnings struct{ slog.Handler }
+
+// Enabled implements [slog.Handler].
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs and WithGroup implement [slog.Handler].
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler { return warnings{w.Handler.WithAttrs(attrs)} }
+func (w warnings) WithGroup(name string) slog.Handler       { return warnings{w.Handler.WithGroup(name)} }
