@@ -17,12 +17,12 @@ func read(t testing.TB, s *Store, b *block.Verified) {
 }
 
 func TestFilesNeverExceedTheCapacity(t *testing.T) {
-	for _, capacity := range []int64{MinCapacity, MinCapacity + 12345, 33 << 20} {
+	for _, capacity := range []int64{MinCapacity, MinCapacity + 12345} {
 		for _, size := range []int{200, 70_000, 600_000, block.MaxSize} {
 			t.Run(fmt.Sprintf("%d/%d", capacity, size), func(t *testing.T) {
 				dir := t.TempDir()
 				s := openStore(t, dir, capacity)
-				total := min(2*capacity, int64(size)*6_000)
+				total := min(2*capacity, int64(size)*3_000)
 				for i := range int(total) / size {
 					b := storetest.Block(i, size)
 					mustPut(t, s, b)
