@@ -76,16 +76,26 @@ func TestScanDoesNotEvictWhatIsUsed(t *testing.T) {
 
 func TestEvictedTooEarlyGoesToMain(t *testing.T) {
 	s := openStore(t, t.TempDir(), MinCapacity)
-	b := storetest.Block(1, 100_000)
-	mustPut(t, s, b)
-	fill(t, s, 0, 200, 100_000)
-	if has(s, b.Cid()) {
-		t.Fatal("a block that nobody read survived a scan")
+	const early = 20
+	for i := range early {
+		mustPut(t, s, storetest.Block(i, 20_000))
 	}
-	mustPut(t, s, b)
-	e, _ := s.index.get(s.keys.key(b.Cid().Hash()))
-	if got := s.segments[e.segment].class; got != main {
-		t.Errorf("it came back to %s", got)
+	fill(t, s, 0, 200, 100_000)
+	back := 0
+	for i := range early {
+		b := storetest.Block(i, 20_000)
+		if has(s, b.Cid()) {
+			t.Fatal("a block that nobody read survived a scan")
+		}
+		mustPut(t, s, b)
+		e, _ := s.index.get(s.keys.key(b.Cid().Hash()))
+		if s.segments[e.segment].class == main {
+			back++
+		}
+	}
+	// Some of them were overwritten in the memory of what was evicted.
+	if back < early/2 {
+		t.Errorf("%d of %d came back to main", back, early)
 	}
 }
 
