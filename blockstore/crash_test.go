@@ -216,7 +216,7 @@ func checkFigures(s *Store, m *memoryFolder) error {
 }
 
 func TestModel(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		m, want := newMemoryFolder(), newModel()
 		s := openMemory(t, m)
@@ -244,7 +244,7 @@ func TestModel(t *testing.T) {
 // TestKillAtEveryStep ends the process between any two changes to the folder, and
 // in the middle of each write.
 func TestKillAtEveryStep(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		m := newMemoryFolder()
 		m.recording = true
@@ -288,7 +288,7 @@ func TestKillAtEveryStep(t *testing.T) {
 
 // TestPowerFailure loses everything that was not synced.
 func TestPowerFailure(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		m, want := newMemoryFolder(), newModel()
 		s := openMemory(t, m)

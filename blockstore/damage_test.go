@@ -78,7 +78,7 @@ func TestFlippedBytes(t *testing.T) {
 		m, want := lived(t, closed)
 		for _, name := range slices.Sorted(maps.Keys(m.files)) {
 			size := len(m.files[name].data)
-			for at := 0; at < size; at += 3 {
+			for at := 0; at < size; at += 7 {
 				// The middle of a segment is mostly data, which says less.
 				if name != reflogName && at > 100 && at < size-150 && at%97 > 0 {
 					continue
@@ -102,7 +102,7 @@ func TestCutFiles(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		m, _ := lived(t, closed)
 		for _, name := range slices.Sorted(maps.Keys(m.files)) {
-			for length := 0; length < len(m.files[name].data); length += 1 + length%61 {
+			for length := 0; length < len(m.files[name].data); length += 1 + length%151 {
 				damaged := m.clone()
 				damaged.files[name].data = damaged.files[name].data[:length]
 				_, err := checkDamaged(damaged)

@@ -17,12 +17,12 @@ func read(t testing.TB, s *Store, b *block.Verified) {
 }
 
 func TestFilesNeverExceedTheCapacity(t *testing.T) {
-	for _, capacity := range []int64{MinCapacity, MinCapacity + 12345, 33 << 20} {
+	for _, capacity := range []int64{MinCapacity, MinCapacity + 12345} {
 		for _, size := range []int{200, 70_000, 600_000, block.MaxSize} {
 			t.Run(fmt.Sprintf("%d/%d", capacity, size), func(t *testing.T) {
 				dir := t.TempDir()
 				s := openStore(t, dir, capacity)
-				total := min(2*capacity, int64(size)*6_000)
+				total := min(2*capacity, int64(size)*3_000)
 				for i := range int(total) / size {
 					b := storetest.Block(i, size)
 					mustPut(t, s, b)
@@ -76,16 +76,26 @@ func TestScanDoesNotEvictWhatIsUsed(t *testing.T) {
 
 func TestEvictedTooEarlyGoesToMain(t *testing.T) {
 	s := openStore(t, t.TempDir(), MinCapacity)
-	b := storetest.Block(1, 100_000)
-	mustPut(t, s, b)
-	fill(t, s, 0, 200, 100_000)
-	if has(s, b.Cid()) {
-		t.Fatal("a block that nobody read survived a scan")
+	const early = 20
+	for i := range early {
+		mustPut(t, s, storetest.Block(i, 20_000))
 	}
-	mustPut(t, s, b)
-	e, _ := s.index.get(s.keys.key(b.Cid().Hash()))
-	if got := s.segments[e.segment].class; got != main {
-		t.Errorf("it came back to %s", got)
+	fill(t, s, 0, 200, 100_000)
+	back := 0
+	for i := range early {
+		b := storetest.Block(i, 20_000)
+		if has(s, b.Cid()) {
+			t.Fatal("a block that nobody read survived a scan")
+		}
+		mustPut(t, s, b)
+		e, _ := s.index.get(s.keys.key(b.Cid().Hash()))
+		if s.segments[e.segment].class == main {
+			back++
+		}
+	}
+	// Some of them were overwritten in the memory of what was evicted.
+	if back < early/2 {
+		t.Errorf("%d of %d came back to main", back, early)
 	}
 }
 

@@ -16,13 +16,13 @@ func TestIndexAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 4))
 	var x index
 	want := map[key]uint32{}
-	for i := range 40_000 {
+	for i := range 15_000 {
 		// Few homes, few shards: long runs that wrap around the end of the table.
 		k := key{uint32(random.IntN(3)), ^uint32(0) * uint32(random.IntN(2)), uint32(random.IntN(300)), uint32(random.IntN(2))}
 		switch e, ok := x.get(k); {
 		case ok != (want[k] != 0) || e.segment != want[k]:
 			t.Fatalf("step %d: %v is %d, want %d", i, k, e.segment, want[k])
-		case random.IntN(5) < 2+i/12_000:
+		case random.IntN(5) < 2+i/4_500:
 			x.change(k, func(e *entry) { e.segment = 0 })
 			delete(want, k)
 		default:
@@ -49,7 +49,7 @@ func TestIndexIsSmall(t *testing.T) {
 	var x index
 	keys := newKeyer()
 	worst := 0.0
-	for i := range 300_000 {
+	for i := range 120_000 {
 		hash, _ := multihash.Encode([]byte{byte(i), byte(i >> 8), byte(i >> 16), 3, 4, 5}, multihash.SHA2_256)
 		x.change(keys.key(hash), func(e *entry) { e.segment = 1 })
 		if i < 10_000 || i%1000 > 0 {
