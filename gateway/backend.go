@@ -39,6 +39,7 @@ type Names interface {
 // names as ours are. Panics in decoders of foreign bytes become errors here.
 type backend struct {
 	blocks  bgw.IPFSBackend
+	paths   *pathCache
 	names   Names
 	serve   ServePolicy
 	ttl     time.Duration // of sites configured as a CID
@@ -57,7 +58,7 @@ func newBackend(service *blockService, names Names, opts Options, log *slog.Logg
 		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
 	}
 	return &backend{
-		blocks: inner, names: names, serve: opts.Serve, ttl: opts.SiteTTL,
+		blocks: inner, paths: newPathCache(inner.ResolvePath), names: names, serve: opts.Serve, ttl: opts.SiteTTL,
 		timeout: opts.RetrievalTimeout, log: log,
 	}, nil
 }
@@ -74,31 +75,54 @@ func (b *backend) caught(ctx context.Context, err *error) {
 
 func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.ByteRange) (md bgw.ContentPathMetadata, resp *bgw.GetResponse, err error) {
 	defer b.caught(ctx, &err)
-	md, resp, err = b.blocks.Get(ctx, p, ranges...)
+	short, passed, ok := b.paths.shortest(ctx, p)
+	md, resp, err = b.blocks.Get(ctx, short, ranges...)
+	if ok {
+		md.PathSegmentRoots = passed
+	}
+	if err == nil {
+		recordOf(ctx).opened(md)
+	}
 	return md, resp, explain(ctx, p, err)
 }
 
 func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {
 	defer b.caught(ctx, &err)
-	md, n, err = b.blocks.GetAll(ctx, p)
+	short, passed, ok := b.paths.shortest(ctx, p)
+	md, n, err = b.blocks.GetAll(ctx, short)
+	if ok {
+		md.PathSegmentRoots = passed
+	}
 	return md, n, explain(ctx, p, err)
 }
 
 func (b *backend) GetBlock(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, f files.File, err error) {
 	defer b.caught(ctx, &err)
-	md, f, err = b.blocks.GetBlock(ctx, p)
+	short, passed, ok := b.paths.shortest(ctx, p)
+	md, f, err = b.blocks.GetBlock(ctx, short)
+	if ok {
+		md.PathSegmentRoots = passed
+	}
 	return md, f, explain(ctx, p, err)
 }
 
 func (b *backend) Head(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, resp *bgw.HeadResponse, err error) {
 	defer b.caught(ctx, &err)
-	md, resp, err = b.blocks.Head(ctx, p)
+	short, passed, ok := b.paths.shortest(ctx, p)
+	md, resp, err = b.blocks.Head(ctx, short)
+	if ok {
+		md.PathSegmentRoots = passed
+	}
 	return md, resp, explain(ctx, p, err)
 }
 
 func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, err error) {
 	defer b.caught(ctx, &err)
-	md, err = b.blocks.ResolvePath(ctx, p)
+	short, passed, ok := b.paths.shortest(ctx, p)
+	md, err = b.blocks.ResolvePath(ctx, short)
+	if ok {
+		md.PathSegmentRoots = passed
+	}
 	return md, explain(ctx, p, err)
 }
 
@@ -144,6 +168,14 @@ func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.Immutab
 		ip, err := path.NewImmutablePath(p)
 		return ip, 0, time.Time{}, err
 	}
+	ip, ttl, lastMod, err := b.resolveName(ctx, p)
+	if err == nil {
+		recordOf(ctx).named(p, ip, ttl, lastMod)
+	}
+	return ip, ttl, lastMod, err
+}
+
+func (b *backend) resolveName(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
 	name := p.Segments()[1]
 	rest := strings.TrimPrefix(p.String(), "/"+p.Namespace()+"/"+name)
 	s, isSite := recordOf(ctx).sites.lookup(canonicalName(name))

@@ -51,6 +51,7 @@ func TestMetrics(t *testing.T) {
 	})
 	e.get("http://www.example.org/css/site.css").want(t, 200, "")
 	e.shelf.from(block.Origin)
+	e.backend.paths.clear()
 	e.get("http://www.example.org/css/site.css").want(t, 200, "")
 	for i := range 20 {
 		e.do(fmt.Sprintf("M%d", i), fmt.Sprintf("http://h%d.example/", i))

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/path"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
@@ -30,6 +32,8 @@ type requestRecord struct {
 	client netip.Addr // who asks, past the trusted proxies
 	label  string     // the metrics' site label
 	walk   bool       // a walk of a site's tree, not a visitor
+	host   string     // what was asked for, past the trusted proxies, as it was written
+	bySite bool       // the policy allows it because a site has it, see guard
 
 	answering atomic.Bool // the first byte is on its way
 
@@ -43,6 +47,40 @@ type requestRecord struct {
 	heldBytes int  // by remember
 	admitted  bool // holds a place among the misses
 	ended     bool
+
+	// What boxo read to answer; see capture.go.
+	leaf  []byte     // the raw block that was read last
+	files []openFile // what was opened, in order
+	name  nameAnswer
+}
+
+// openFile is what a content path led to.
+type openFile struct {
+	cid   cid.Cid
+	dated bool // it says itself when it was changed
+}
+
+// nameAnswer is what a mutable content path led to.
+type nameAnswer struct {
+	asked   path.Path
+	root    path.ImmutablePath
+	ttl     time.Duration
+	lastMod time.Time
+	known   bool
+}
+
+// opened notes that boxo read what lies at the end of a path.
+func (r *requestRecord) opened(md bgw.ContentPathMetadata) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.files = append(r.files, openFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
+}
+
+// named notes where a mutable content path leads.
+func (r *requestRecord) named(p path.Path, root path.ImmutablePath, ttl time.Duration, lastMod time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.name = nameAnswer{p, root, ttl, lastMod, true}
 }
 
 type sourceCount struct{ blocks, bytes uint64 }
@@ -87,6 +125,9 @@ func (r *requestRecord) fetched(b blocks.Block, src block.Source, begin, end tim
 // content, which is read once. The caller holds r.mu.
 func (r *requestRecord) keep(b blocks.Block) {
 	size := len(b.RawData())
+	if b.Cid().Prefix().Codec == cid.Raw {
+		r.leaf = b.RawData()
+	}
 	if b.Cid().Prefix().Codec == cid.Raw || len(r.remember) >= rememberBlocks || r.heldBytes+size > rememberBytes {
 		return
 	}
