@@ -29,6 +29,9 @@ type Cache struct {
 	// content can be ground until its hash ends as one likes.
 	seed maphash.Seed
 
+	lending sync.Mutex // guards lent
+	lent    int64
+
 	joined atomic.Uint64 // requests that waited for a flight another had started
 
 	// life ends with Close, and every flight with it.
@@ -131,6 +134,19 @@ func (c *Cache) Remove(id cid.Cid) bool {
 func (c *Cache) Clear() {
 	for _, sh := range c.shards {
 		sh.clear()
+	}
+}
+
+// Lend takes bytes out of the budget for somebody who keeps the same content in
+// another form, evicting what no longer fits; a negative number gives them back.
+// At least an eighth of the budget is never lent.
+func (c *Cache) Lend(bytes int64) {
+	c.lending.Lock()
+	defer c.lending.Unlock()
+	c.lent += bytes
+	left := max(c.capacity-c.lent, c.capacity/8)
+	for _, sh := range c.shards {
+		sh.resize(left / int64(len(c.shards)))
 	}
 }
 

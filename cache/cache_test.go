@@ -483,3 +483,53 @@ func gather(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 	}
 	return got
 }
+
+// What is lent is taken from the blocks at once, and comes back.
+func TestLend(t *testing.T) {
+	const budget = 64 << 20
+	next := block.Getter(&endless{})
+	c, err := cache.New(cache.Options{Bytes: budget}, next, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fill := func() int64 {
+		for i := range 200 {
+			data := bytes.Repeat([]byte{byte(i)}, 512<<10)
+			mh, _ := multihash.Sum(data, multihash.SHA2_256, -1)
+			if _, _, err := c.Get(context.WithValue(t.Context(), endlessKey{}, data), cid.NewCidV1(cid.Raw, mh)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c.Bytes()
+	}
+	full := fill()
+	if full < budget/2 {
+		t.Fatalf("%d bytes of %d are used", full, budget)
+	}
+	c.Lend(budget / 2)
+	if got := c.Bytes(); got > budget/2 {
+		t.Errorf("half is lent, and %d bytes are still used", got)
+	}
+	if got := fill(); got > budget/2 {
+		t.Errorf("half is lent, and %d bytes are used again", got)
+	}
+	c.Lend(budget) // more than there is
+	if got := c.Bytes(); got > budget/8 {
+		t.Errorf("%d bytes are used of the eighth that is left", got)
+	}
+	c.Lend(-budget - budget/2)
+	if got := fill(); got < budget/2 {
+		t.Errorf("all is back, and %d bytes are used", got)
+	}
+}
+
+type endlessKey struct{}
+
+// endless has the block whose bytes the context carries.
+type endless struct{}
+
+func (*endless) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	b, err := block.New(c, ctx.Value(endlessKey{}).([]byte))
+	return b, block.Origin, err
+}

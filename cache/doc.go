@@ -36,6 +36,9 @@
 // shard's share is passed through and not kept. With Bytes at 0 nothing is kept,
 // and there is still one flight per key.
 //
+// [Cache.Lend] takes a part of the budget away, for the gateway's finished answers:
+// the two share what the operator set as one number.
+//
 // # Purging
 //
 // [Cache.Remove] and [Cache.Clear] win over fills: what a flight brings that was

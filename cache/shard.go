@@ -22,9 +22,8 @@ type lru = simplelru.LRU[string, blocks.Block]
 // shard holds the blocks whose keys fall to it, and the flights for those that
 // are on their way.
 type shard struct {
-	budget int64
-
 	mu      sync.Mutex // guards what follows; never held while a block is fetched
+	budget  int64
 	lru     *lru
 	bytes   int64
 	evicted uint64
@@ -65,13 +64,25 @@ func (s *shard) keep(b blocks.Block) {
 	if cost > s.budget || s.closed {
 		return
 	}
-	for s.bytes+cost > s.budget {
+	s.makeRoom(cost)
+	s.lru.Add(key, b)
+	s.bytes += cost
+}
+
+// makeRoom evicts until cost fits. The caller holds mu.
+func (s *shard) makeRoom(cost int64) {
+	for s.bytes+cost > s.budget && s.lru.Len() > 0 {
 		_, old, _ := s.lru.RemoveOldest()
 		s.bytes -= charge(old)
 		s.evicted++
 	}
-	s.lru.Add(key, b)
-	s.bytes += cost
+}
+
+func (s *shard) resize(budget int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.budget = budget
+	s.makeRoom(0)
 }
 
 // drop forgets one block. The caller holds mu.

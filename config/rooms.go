@@ -53,8 +53,19 @@ func (c *Config) GatewayOptions() gateway.Options {
 	o.MaxRequests = c.Gateway.MaxRequests
 	o.RetrievalTimeout = time.Duration(c.Gateway.RetrievalTimeout)
 	o.DrainTimeout = time.Duration(c.Gateway.DrainTimeout)
+	// Half of the memory may be taken by finished answers; the block cache lends
+	// what they use. The map of where large files lie is no content, and is kept
+	// even when no content may be.
+	o.HotBytes, o.HotBodies = int64(c.Cache.Memory)/2, true
+	if o.HotBytes < leastHotBytes {
+		o.HotBytes, o.HotBodies = leastHotBytes, c.Cache.Memory > 0
+	}
 	return o
 }
+
+// leastHotBytes is what is used to find the way to content that is asked for again,
+// however small the cache.
+const leastHotBytes = 8 << 20
 
 // CacheOptions returns what the memory cache is built from.
 func (c *Config) CacheOptions() cache.Options {

@@ -154,7 +154,7 @@ func (e *Edge) openCache() (err error) {
 
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.cfg.GatewayOptions(), gateway.Deps{
-		Blocks: fetching{e.local}, Names: e.names, Pins: e.store,
+		Blocks: fetching{e.local}, Names: e.names, Pins: e.store, Memory: e.cache,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
 	if err != nil {

@@ -40,6 +40,7 @@ func reporting(progress func(admin.Progress)) func(ingest.Progress) {
 // purgeHere makes this edge forget what a path names.
 func (e *Edge) purgeHere(ctx context.Context, path string, unpin bool) (admin.Purged, error) {
 	p, err := e.ingest.Purge(ctx, e.local, path, unpin)
+	e.gateway.Forget() // whatever was deleted, even when something could not be
 	return admin.Purged(p), err
 }
 

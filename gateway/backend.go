@@ -168,14 +168,6 @@ func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.Immutab
 		ip, err := path.NewImmutablePath(p)
 		return ip, 0, time.Time{}, err
 	}
-	ip, ttl, lastMod, err := b.resolveName(ctx, p)
-	if err == nil {
-		recordOf(ctx).named(p, ip, ttl, lastMod)
-	}
-	return ip, ttl, lastMod, err
-}
-
-func (b *backend) resolveName(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
 	name := p.Segments()[1]
 	rest := strings.TrimPrefix(p.String(), "/"+p.Namespace()+"/"+name)
 	s, isSite := recordOf(ctx).sites.lookup(canonicalName(name))
@@ -211,6 +203,7 @@ func (b *backend) resolve(ctx context.Context, name string, p path.Path) (path.I
 		rec.failed(f)
 		return path.ImmutablePath{}, 0, time.Time{}, f.forBoxo()
 	}
+	rec.named(p, ip, ttl, lastMod)
 	return ip, ttl, lastMod, nil
 }
 

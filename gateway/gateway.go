@@ -24,9 +24,19 @@ type Deps struct {
 	Blocks Blocks
 	Names  Names
 	Pins   Pins // nil when nothing can be pinned
+	// Memory lends what finished answers are kept in; nil when nobody minds.
+	Memory Memory
 	Log    *slog.Logger
 	// Registry takes the metrics; nil leaves them unregistered.
 	Registry prometheus.Registerer
+}
+
+// Memory is somebody's budget that the gateway may take a part of, see
+// [Options.HotBytes].
+type Memory interface {
+	// Lend takes so many bytes out of the budget, or with a negative number gives
+	// them back. It is called seldom, and must not call back.
+	Lend(bytes int64)
 }
 
 // Gateway is the public door. It is an http.Handler; [Gateway.Serve] puts it
@@ -44,6 +54,9 @@ type Gateway struct {
 	handler http.Handler
 
 	sites   atomic.Pointer[siteTable]
+	moves   atomic.Uint64 // how often a site's content moved
+	hot     *hotStore     // nil when nothing is kept
+	timings timingTable
 	lookups singleflight.Group
 
 	ctx    context.Context // ends with Close
@@ -92,6 +105,13 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		g.cancel()
 		return nil, err
 	}
+	if opts.HotBytes > 0 {
+		var borrow func(int64)
+		if deps.Memory != nil {
+			borrow = deps.Memory.Lend
+		}
+		g.hot = newHotStore(opts.HotBytes, borrow)
+	}
 	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
 	g.sites.Store(&siteTable{})
 	if err := g.SetSites(opts.Sites); err != nil {
@@ -110,7 +130,7 @@ func (g *Gateway) routes() http.Handler {
 
 	r := chi.NewRouter()
 	r.Use(g.observe, g.believeProxies, g.identify,
-		bgw.NewHeaders(exposedHeaders).WithDeprecatedXIpfsPath().ApplyCors().Wrap)
+		allowOrigins)
 	r.Get("/*", hostnames)
 	r.Head("/*", hostnames)
 	r.Options("/*", hostnames)
@@ -127,9 +147,21 @@ func (g *Gateway) routes() http.Handler {
 // comes through it is answered here like any other request.
 func tunnel(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
-// exposedHeaders are those of ours that scripts of other origins may read.
-var exposedHeaders = map[string][]string{
-	"Access-Control-Expose-Headers": {"Cache-Status", "Server-Timing"},
+// corsFields let scripts of every origin read what is served here. They are the
+// ones that boxo would set, and our own, in one line each: net/http writes lines.
+var corsFields = []headerField{
+	{"Access-Control-Allow-Headers", []string{"Content-Type, Range, User-Agent, X-Requested-With"}},
+	{"Access-Control-Allow-Methods", []string{"GET, HEAD, OPTIONS"}},
+	{"Access-Control-Allow-Origin", []string{"*"}},
+	{"Access-Control-Expose-Headers", []string{"Cache-Status, Content-Length, Content-Range, Ipfs-Uri, " +
+		"Server-Timing, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output"}},
+}
+
+func allowOrigins(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		set(w.Header(), corsFields)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // boxoConfig sets every limit of boxo's handler, each on purpose.
@@ -171,7 +203,22 @@ func boxoConfig(opts Options) bgw.Config {
 }
 
 // ServeHTTP answers one request.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.hot != nil && g.serveHot(w, r) {
+		return
+	}
+	g.handler.ServeHTTP(w, r)
+}
+
+// Forget drops every answer that is kept and every path that is remembered. It is
+// for when content was purged: what stays is in memory again with the next request,
+// without asking anyone.
+func (g *Gateway) Forget() {
+	g.backend.paths.clear()
+	if g.hot != nil {
+		g.hot.clear()
+	}
+}
 
 // SetSites replaces the sites. Requests in flight finish with those they began
 // with. On error nothing changes.
@@ -181,7 +228,13 @@ func (g *Gateway) SetSites(sites []Site) error {
 		return err
 	}
 	t.carryOver(g.sites.Load())
+	for _, s := range t.list {
+		s.moves = &g.moves
+	}
 	g.sites.Store(t)
+	if g.hot != nil {
+		g.hot.clear()
+	}
 	return nil
 }
 

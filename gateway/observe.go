@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,9 @@ type metrics struct {
 	sentBytes  *prometheus.CounterVec
 	blocks     [len(block.Sources)]prometheus.Counter
 	blockBytes [len(block.Sources)]prometheus.Counter
+
+	mu      sync.Mutex
+	perSite map[string]*hitMetrics
 }
 
 // From a hit in memory to the retrieval timeout.
@@ -79,11 +83,14 @@ func (m *metrics) block(src block.Source, size int) {
 // for the request when it is over, however it ended.
 func (g *Gateway) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &requestRecord{start: time.Now(), sites: g.sites.Load(), label: labelOther}
+		rec := &requestRecord{start: time.Now(), label: labelOther}
+		take := g.beginCapture(r)
+		rec.moves, rec.sites = g.moves.Load(), g.sites.Load()
 		host, uri := r.Host, r.RequestURI
 		ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
 		r = r.WithContext(ctx)
 		rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
+		rw.capture = take
 		g.metrics.inFlight.Inc()
 		defer func() {
 			g.recovered(recover(), rw)
@@ -94,6 +101,9 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 				rw.WriteHeader(http.StatusOK)
 			}
 			g.account(r, rw, rec, host, uri)
+			if rw.capture != nil && rw.capture.ready {
+				g.captured(rw.capture, rw, rec)
+			}
 			if rw.abort {
 				panic(http.ErrAbortHandler)
 			}

@@ -15,7 +15,7 @@ import (
 )
 
 func TestCacheStatus(t *testing.T) {
-	e := newEdge(t, nil)
+	e := newEdge(t, func(o *Options, _ *edge) { o.HotBytes = 0 })
 	root := website(t, e.shelf)
 	url := "http://127.0.0.1/ipfs/" + root.String() + "/css/site.css"
 	for _, tc := range []struct {
@@ -46,6 +46,7 @@ func TestCacheStatus(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	e := newEdge(t, func(o *Options, e *edge) {
+		o.HotBytes = 0
 		root := website(t, e.shelf)
 		o.Sites = []Site{{"www.example.org", "/ipfs/" + root.String()}}
 	})

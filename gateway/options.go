@@ -87,6 +87,13 @@ type Options struct {
 	MaxResponseSize int64
 	// FetchParallel is how many blocks one request may fetch at once.
 	FetchParallel int
+	// HotBytes bounds the memory, in bytes, that is used to answer what was asked
+	// before without looking at its blocks again: finished answers of small files,
+	// and where the parts of large ones lie. 0 turns this off.
+	HotBytes int64
+	// HotBodies says whether the bytes of small files are kept too. Without them,
+	// all content is read from [Blocks].
+	HotBodies bool
 	// SiteTTL is how long browsers may keep a page of a site whose content is
 	// configured as a CID before they ask whether it changed.
 	SiteTTL time.Duration
@@ -107,6 +114,8 @@ func DefaultOptions() Options {
 		DrainTimeout:      30 * time.Second,
 		MaxHeaderBytes:    32 << 10,
 		FetchParallel:     8,
+		HotBytes:          128 << 20,
+		HotBodies:         true,
 		SiteTTL:           time.Minute,
 	}
 }
@@ -130,6 +139,9 @@ func (o Options) Validate() error {
 	}
 	if o.MaxResponseSize < 0 {
 		return fmt.Errorf("gateway.max_response_size: %d: want 0 (no bound) or more bytes", o.MaxResponseSize)
+	}
+	if o.HotBytes < 0 {
+		return fmt.Errorf("gateway.hot_bytes: %d: want 0 (off) or more bytes", o.HotBytes)
 	}
 	for _, n := range []struct {
 		key  string

@@ -12,7 +12,7 @@ import (
 
 // Once a path was walked, only what lies at its end is read.
 func TestAKnownPathIsNotWalkedAgain(t *testing.T) {
-	e := newEdge(t, nil)
+	e := newEdge(t, func(o *Options, _ *edge) { o.HotBytes = 0 })
 	root := e.shelf.tree(t, map[string]string{"a/b/c/d/x.txt": "deep", "a/b/y.txt": "less deep"})
 	url := "http://127.0.0.1/ipfs/" + root.String()
 	first := e.get(url+"/a/b/c/d/x.txt").want(t, 200, "deep")
@@ -33,7 +33,7 @@ func TestAKnownPathIsNotWalkedAgain(t *testing.T) {
 
 // What leads nowhere is answered by a resolution of the whole path, known steps or not.
 func TestPathsWithoutAnEnd(t *testing.T) {
-	e := newEdge(t, nil)
+	e := newEdge(t, func(o *Options, _ *edge) { o.HotBytes = 0 })
 	root := e.shelf.tree(t, map[string]string{"a/b/x.txt": "deep"})
 	url := "http://127.0.0.1/ipfs/" + root.String()
 	for range 2 {

@@ -45,6 +45,7 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 			http.Error(w, "the path leads out of its content root", http.StatusBadRequest)
 			return
 		}
+		recordOf(r.Context()).contentPath = p.String()
 		if f := g.allow(r.Context(), p); f != nil {
 			recordOf(r.Context()).failed(f)
 			f.write(w)
@@ -136,6 +137,7 @@ func (g *Gateway) allowContent(ctx context.Context, ip path.ImmutablePath) *fail
 	roots := g.siteRoots(ctx)
 	for _, r := range roots {
 		if strings.HasPrefix(ip.String()+"/", r.String()+"/") || isRoot(r, root) {
+			recordOf(ctx).bySite = true
 			return nil
 		}
 	}
@@ -146,6 +148,7 @@ func (g *Gateway) allowContent(ctx context.Context, ip path.ImmutablePath) *fail
 func (g *Gateway) allowInner(ctx context.Context, c cid.Cid, roots []path.ImmutablePath) *failure {
 	switch g.trees.contains(ctx, roots, c) {
 	case treeHas:
+		recordOf(ctx).bySite = true
 		return nil
 	case treeUnknown:
 		return &failure{

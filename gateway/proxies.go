@@ -11,25 +11,33 @@ import (
 // anything else sees them: boxo would believe them from anyone.
 func (g *Gateway) believeProxies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer := peerAddr(r.RemoteAddr)
-		fwd := forwarded{}
-		if g.trusts(peer) {
-			fwd = readForwarded(r.Header)
-		}
+		fwd, client := g.believe(r)
 		for name := range r.Header {
 			if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 				delete(r.Header, name)
 			}
 		}
-		recordOf(r.Context()).client = g.client(peer, fwd.chain)
+		rec := recordOf(r.Context())
+		rec.client = client
 		if fwd.host != "" {
 			r.Host = fwd.host
 		}
+		rec.host = r.Host
 		if fwd.proto == "https" || fwd.proto == "http" {
 			r.Header.Set("X-Forwarded-Proto", fwd.proto)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// believe reads what a trusted proxy says, and finds out who asks.
+func (g *Gateway) believe(r *http.Request) (forwarded, netip.Addr) {
+	peer := peerAddr(r.RemoteAddr)
+	fwd := forwarded{}
+	if g.trusts(peer) {
+		fwd = readForwarded(r.Header)
+	}
+	return fwd, g.client(peer, fwd.chain)
 }
 
 func (g *Gateway) trusts(addr netip.Addr) bool {

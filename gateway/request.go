@@ -33,6 +33,7 @@ type requestRecord struct {
 	label  string     // the metrics' site label
 	walk   bool       // a walk of a site's tree, not a visitor
 	host   string     // what was asked for, past the trusted proxies, as it was written
+	moves  uint64     // how often sites' content had moved when the request came in
 	bySite bool       // the policy allows it because a site has it, see guard
 
 	answering atomic.Bool // the first byte is on its way
@@ -49,9 +50,10 @@ type requestRecord struct {
 	ended     bool
 
 	// What boxo read to answer; see capture.go.
-	leaf  []byte     // the raw block that was read last
-	files []openFile // what was opened, in order
-	name  nameAnswer
+	contentPath string
+	leaf        []byte     // the raw block that was read last
+	files       []openFile // what was opened, in order
+	name        nameAnswer
 }
 
 // openFile is what a content path led to.
@@ -67,6 +69,12 @@ type nameAnswer struct {
 	ttl     time.Duration
 	lastMod time.Time
 	known   bool
+}
+
+func (r *requestRecord) lastLeaf() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaf
 }
 
 // opened notes that boxo read what lies at the end of a path.

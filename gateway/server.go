@@ -81,6 +81,9 @@ func (g *Gateway) newServer() (*http.Server, error) {
 			SendPingTimeout:      g.opts.IdleTimeout,
 			PingTimeout:          g.opts.WriteTimeout,
 		},
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, stallKey{}, new(stallClock))
+		},
 		BaseContext: func(net.Listener) context.Context { return g.ctx },
 		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}

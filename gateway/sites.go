@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/ipns"
@@ -24,6 +25,7 @@ type site struct {
 	host    string
 	content path.Path // nil: the DNS says
 	since   time.Time
+	moves   *atomic.Uint64 // counts, over all sites, how often content moved
 
 	mu      sync.Mutex
 	root    path.ImmutablePath // where the content was when last resolved
@@ -111,11 +113,21 @@ func (s *site) current(now time.Time) (root path.ImmutablePath, known, stale boo
 	return s.root, s.known, !s.immutable() && !now.Before(s.fresh)
 }
 
+// freshUntil returns when the content has to be looked up again.
+func (s *site) freshUntil() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fresh
+}
+
 // resolved notes where the content is now.
 func (s *site) resolved(root path.ImmutablePath, ttl time.Duration) {
 	const least, most = 10 * time.Second, time.Hour
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.moves != nil && (!s.known || !samePath(s.root, root)) {
+		s.moves.Add(1)
+	}
 	s.root, s.known, s.retries = root, true, 0
 	s.fresh = time.Now().Add(min(max(ttl, least), most))
 }

@@ -24,6 +24,7 @@ type responseWriter struct {
 	status    int
 	bytes     int64
 	firstByte time.Duration
+	capture   *capture
 	discard   bool  // the handler's body is replaced
 	abort     bool  // the connection must be cut: the answer is not whole
 	err       error // of the connection
@@ -70,6 +71,9 @@ func (w *responseWriter) WriteHeader(code int) {
 		w.replace(f)
 		return
 	}
+	if w.capture != nil {
+		w.capture.ready = w.capture.begin(w.rec, code, h)
+	}
 	w.ResponseWriter.WriteHeader(code)
 	w.wrote(0, nil)
 }
@@ -114,6 +118,9 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.discard {
 		return len(p), nil
 	}
+	if w.capturing() {
+		w.capture.write(p)
+	}
 	total := 0
 	for {
 		w.extendDeadline()
@@ -132,7 +139,7 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	rf, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok || w.discard {
+	if !ok || w.discard || w.capturing() {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	var total int64
@@ -145,6 +152,10 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 			return total, err
 		}
 	}
+}
+
+func (w *responseWriter) capturing() bool {
+	return w.capture != nil && w.capture.ready && w.capture.keep
 }
 
 func (w *responseWriter) wrote(n int64, err error) {

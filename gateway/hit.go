@@ -1,0 +1,291 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfs/boxo/path"
+)
+
+// A plain request is one whose answer depends on the URL, the policy and the name
+// that leads to the content, and on nothing else but what plain holds. Everything
+// else goes the way that doc.go describes.
+type plain struct {
+	ranged   string // Range
+	noneIfAt string // If-None-Match
+}
+
+// Formats that boxo answers with when they stand at the beginning of an element of
+// Accept.
+var acceptedFormats = []string{
+	"application/vnd.ipld", "application/vnd.ipfs", "application/x-tar", "application/json", "application/cbor",
+}
+
+// Headers that make a request one for boxo, whatever they say.
+var notPlain = []string{"If-Range", "If-Match", "If-Unmodified-Since", "If-Modified-Since", "Service-Worker"}
+
+// readPlain reports whether the request is a plain one.
+func readPlain(r *http.Request) (plain, bool) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.ContentLength != 0 ||
+		r.URL.RawQuery != "" || r.URL.ForceQuery || len(r.Header["Accept"]) > 8 {
+		return plain{}, false
+	}
+	for _, name := range notPlain {
+		if _, ok := r.Header[name]; ok {
+			return plain{}, false
+		}
+	}
+	for _, v := range r.Header["Cache-Control"] {
+		if strings.Contains(v, "only-if-cached") {
+			return plain{}, false
+		}
+	}
+	for _, v := range r.Header["Accept"] {
+		if strings.Contains(v, "application/") && namesFormat(v) {
+			return plain{}, false
+		}
+	}
+	var p plain
+	var ok [2]bool
+	p.ranged, ok[0] = single(r.Header["Range"])
+	p.noneIfAt, ok[1] = single(r.Header["If-None-Match"])
+	if p.ranged != "" && r.Method != http.MethodGet || strings.ContainsAny(p.noneIfAt, ",*") || strings.Contains(p.noneIfAt, "Index-") {
+		return plain{}, false
+	}
+	return p, ok[0] && ok[1]
+}
+
+func single(values []string) (string, bool) {
+	switch len(values) {
+	case 0:
+		return "", true
+	case 1:
+		return values[0], values[0] != ""
+	}
+	return "", false
+}
+
+func namesFormat(accept string) bool {
+	for element := range strings.SplitSeq(accept, ",") {
+		element = strings.TrimSpace(element)
+		for _, f := range acceptedFormats {
+			if strings.HasPrefix(element, f) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// serveHot answers the request if a route has the answer. It reports false when
+// nothing was written.
+func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
+	begin := time.Now()
+	ask, ok := readPlain(r)
+	if !ok {
+		return false
+	}
+	host, client := r.Host, clientOf(r)
+	if len(g.proxies) > 0 {
+		fwd, addr := g.believe(r)
+		if fwd.host != "" {
+			host = fwd.host
+		}
+		client = addr.String()
+	}
+	route := g.hot.lookup(host, r.RequestURI)
+	if route == nil || !g.allows(&route.policy, begin) {
+		return false
+	}
+	ttl, lastMod, ok := g.stillNamed(r.Context(), route)
+	if !ok {
+		return false
+	}
+	span := span{0, route.size}
+	if ask.ranged != "" {
+		if span, ok = parseRange(ask.ranged, route.size); !ok {
+			return false
+		}
+	}
+	if !route.marked.Load() {
+		route.marked.Store(true)
+	}
+	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, lastMod: lastMod, span: span, ranged: ask.ranged != ""}
+	if ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag) {
+		h.write(w, http.StatusNotModified)
+		return true
+	}
+	if route.file != nil {
+		return h.stream(w)
+	}
+	if h.ranged {
+		h.write(w, http.StatusPartialContent)
+	} else {
+		h.write(w, http.StatusOK)
+	}
+	return true
+}
+
+// stillNamed asks whether the name that led to the route's content still does.
+func (g *Gateway) stillNamed(ctx context.Context, route *route) (time.Duration, time.Time, bool) {
+	if route.name == nil {
+		return 0, time.Time{}, true
+	}
+	root, ttl, lastMod, err := g.backend.names.Resolve(ctx, route.name.asked)
+	return ttl, lastMod, err == nil && samePath(root, route.name.root)
+}
+
+func samePath(a, b path.ImmutablePath) bool {
+	return a.RootCid() == b.RootCid() && a.String() == b.String()
+}
+
+// sameTag is the weak comparison of RFC 9110, section 8.8.3.2, with one tag.
+func sameTag(asked, etag string) bool {
+	asked = textproto.TrimString(asked)
+	return strings.TrimPrefix(asked, "W/") == etag
+}
+
+// span is a part of a file, in bytes.
+type span struct{ from, to int64 }
+
+// parseRange reads a Range of one satisfiable part (RFC 9110, section 14.1.2).
+func parseRange(s string, size int64) (span, bool) {
+	s, ok := strings.CutPrefix(s, "bytes=")
+	first, last, dash := strings.Cut(s, "-")
+	if !ok || !dash || len(s) > 40 {
+		return span{}, false
+	}
+	if first == "" {
+		n, ok := digits(last)
+		return span{size - n, size}, ok && n > 0 && n <= size
+	}
+	from, ok := digits(first)
+	if !ok || from >= size {
+		return span{}, false
+	}
+	if last == "" {
+		return span{from, size}, true
+	}
+	to, ok := digits(last)
+	return span{from, min(to, size-1) + 1}, ok && to >= from
+}
+
+func digits(s string) (int64, bool) {
+	if s == "" || s[0] < '0' || s[0] > '9' {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
+
+// hit is the answer to one request from a route.
+type hit struct {
+	g       *Gateway
+	route   *route
+	r       *http.Request
+	begin   time.Time
+	client  string
+	ttl     time.Duration
+	lastMod time.Time
+	span    span
+	ranged  bool
+}
+
+// header sets all fields but those that say where the content came from.
+func (h *hit) header(w http.ResponseWriter, status int) {
+	header := w.Header()
+	switch status {
+	case http.StatusNotModified:
+		set(header, h.route.notAgain)
+	case http.StatusPartialContent:
+		set(header, h.route.part)
+		header["Content-Length"] = []string{strconv.FormatInt(h.span.to-h.span.from, 10)}
+		header["Content-Range"] = []string{"bytes " + strconv.FormatInt(h.span.from, 10) + "-" +
+			strconv.FormatInt(h.span.to-1, 10) + "/" + strconv.FormatInt(h.route.size, 10)}
+	default:
+		set(header, h.route.whole)
+	}
+	if h.route.name == nil {
+		return
+	}
+	if h.ttl > 0 {
+		header["Cache-Control"] = []string{"public, max-age=" + strconv.Itoa(int(h.ttl.Seconds()))}
+	}
+	if status == http.StatusNotModified {
+		return
+	}
+	switch {
+	case h.route.lastMod == datedNow || h.route.lastMod == datedByName && h.lastMod.IsZero():
+		header["Last-Modified"] = []string{h.begin.UTC().Format(http.TimeFormat)}
+	case h.route.lastMod == datedByName:
+		header["Last-Modified"] = []string{h.lastMod.UTC().Format(http.TimeFormat)}
+	}
+}
+
+// write answers from memory.
+func (h *hit) write(w http.ResponseWriter, status int) {
+	h.g.metrics.inFlight.Inc()
+	h.header(w, status)
+	took := time.Since(h.begin)
+	w.Header()["Server-Timing"] = h.g.timings.of(took)
+	h.g.allowStall(w, h.r)
+	var body []byte
+	if status != http.StatusNotModified && h.r.Method != http.MethodHead {
+		body = h.route.body[h.span.from:h.span.to]
+	}
+	w.WriteHeader(status)
+	sent, err := h.send(w, body)
+	h.g.metrics.inFlight.Dec()
+	h.account(status, took, sent, err)
+}
+
+// send writes the body in steps, each within the time that a client may stall.
+func (h *hit) send(w http.ResponseWriter, body []byte) (sent int64, err error) {
+	if len(body) <= 2*writeStep {
+		n, err := w.Write(body)
+		return int64(n), err
+	}
+	control := http.NewResponseController(w)
+	for err == nil && len(body) > 0 {
+		_ = control.SetWriteDeadline(time.Now().Add(h.g.opts.WriteTimeout))
+		var n int
+		n, err = w.Write(body[:min(len(body), 2*writeStep)])
+		sent += int64(n)
+		body = body[n:]
+	}
+	return sent, err
+}
+
+// clientOf returns the peer's address without its port.
+func clientOf(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
+}
+
+// stallKey finds a connection's *stallClock in a request's context.
+type stallKey struct{}
+
+// stallClock says until when a connection's writes may take. Setting the deadline
+// anew for each small answer would cost as much as looking the answer up.
+type stallClock struct{ set time.Time }
+
+// allowStall sees to it that the client has at least three quarters of the stall
+// time from now on.
+func (g *Gateway) allowStall(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	clock, ok := r.Context().Value(stallKey{}).(*stallClock)
+	if ok && r.ProtoMajor < 2 {
+		if now.Sub(clock.set) < g.opts.WriteTimeout/4 {
+			return
+		}
+		clock.set = now
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(g.opts.WriteTimeout))
+}

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Everything that accounting for a hit can prepare is prepared: metrics with their
+// labels, the part of the log line that is the same each time, and the texts of
+// Server-Timing.
+
+// statusHit is the Cache-Status of what needed no block from the disk or farther.
+var statusHit = []string{"shoal; hit"}
+
+// hitMetrics are the metrics of a site's hits.
+type hitMetrics struct {
+	m     *metrics
+	label string
+	// By method and status; made when first needed, so that no series exists
+	// without a request.
+	requests           [2][3]atomic.Pointer[prometheus.Counter]
+	sent               prometheus.Counter
+	seconds, firstByte prometheus.Observer
+}
+
+// hits returns the metrics of a site's hits.
+func (m *metrics) hits(label string) *hitMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h := m.perSite[label]; h != nil {
+		return h
+	}
+	h := &hitMetrics{
+		m: m, label: label, sent: m.sentBytes.WithLabelValues(label),
+		seconds: m.seconds.WithLabelValues("hit"), firstByte: m.firstByte.WithLabelValues("hit"),
+	}
+	if m.perSite == nil {
+		m.perSite = map[string]*hitMetrics{}
+	}
+	m.perSite[label] = h
+	return h
+}
+
+func (h *hitMetrics) request(method string, status int) prometheus.Counter {
+	row, column := 0, 0
+	if method == http.MethodHead {
+		row = 1
+	}
+	switch status {
+	case http.StatusPartialContent:
+		column = 1
+	case http.StatusNotModified:
+		column = 2
+	}
+	slot := &h.requests[row][column]
+	if c := slot.Load(); c != nil {
+		return *c
+	}
+	c := h.m.requests.WithLabelValues(h.label, method, strconv.Itoa(status), "hit")
+	slot.Store(&c)
+	return c
+}
+
+// hitLog writes the access log's lines of one route. The handler has formatted what
+// does not change.
+type hitLog struct{ handler slog.Handler }
+
+func (g *Gateway) hitLogFor(r *route) hitLog {
+	if !g.log.Enabled(context.Background(), slog.LevelInfo) {
+		return hitLog{}
+	}
+	return hitLog{g.log.Handler().WithAttrs([]slog.Attr{
+		slog.String("site", r.label), slog.String("host", abbreviate(r.host)), slog.String("uri", truncate(r.uri, 2048)),
+		slog.String("cache", "hit"),
+	})}
+}
+
+// account counts the request and writes its line into the access log.
+func (h *hit) account(status int, firstByte time.Duration, sent int64, err error) {
+	end := time.Now()
+	took := end.Sub(h.begin)
+	m := h.route.metrics
+	m.request(h.r.Method, status).Inc()
+	m.seconds.Observe(took.Seconds())
+	m.firstByte.Observe(firstByte.Seconds())
+	m.sent.Add(float64(sent))
+	handler := h.route.log.handler
+	if handler == nil {
+		return
+	}
+	line := slog.NewRecord(end, slog.LevelInfo, "request", 0)
+	line.AddAttrs(
+		slog.String("client", h.client), slog.String("method", h.r.Method), slog.String("proto", h.r.Proto),
+		slog.Int("status", status), slog.Int64("bytes", sent), slog.Duration("took", took), slog.Duration("first_byte", firstByte),
+		slog.String("agent", truncate(h.r.UserAgent(), 256)))
+	if err != nil {
+		line.AddAttrs(slog.String("err", "write to the client: "+err.Error()))
+	}
+	_ = handler.Handle(context.Background(), line)
+}
+
+// timingTable holds the texts of Server-Timing for answers from memory.
+type timingTable struct {
+	once  sync.Once
+	texts [][]string // by microseconds
+}
+
+// of returns the text for a time until the first byte.
+func (t *timingTable) of(d time.Duration) []string {
+	t.once.Do(func() {
+		t.texts = make([][]string, 1000)
+		for us := range t.texts {
+			t.texts[us] = []string{timingText(time.Duration(us) * time.Microsecond)}
+		}
+	})
+	if us := int(d / time.Microsecond); us < len(t.texts) {
+		return t.texts[us]
+	}
+	return []string{timingText(d)}
+}
+
+func timingText(d time.Duration) string {
+	return "total;dur=" + strconv.FormatFloat(milliseconds(d), 'f', 3, 64)
+}

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/go-cid"
+)
+
+// route is what is answered to plain requests for one URL: GET and HEAD, whole, one
+// range of it, or that it is not modified. It was captured from boxo's own answer.
+// But for what SIEVE needs, it never changes.
+type route struct {
+	host, uri string // as requests write them
+	hash      uint64
+
+	label   string // the metrics' site label
+	metrics *hitMetrics
+	log     hitLog
+
+	// Headers, ready to be set. What depends on the request is not among them.
+	whole    []headerField // of 200
+	part     []headerField // of 206
+	notAgain []headerField // of 304
+	etag     string
+
+	size int64
+	body []byte   // all of it; nil when file has it
+	file *fileMap // where it lies in blocks
+
+	// What the answer depends on besides the URL.
+	policy  verdict
+	name    *nameAnswer // nil unless a name led here
+	lastMod dating
+
+	newer, older *route // the store's queue, guarded by its mutex
+	marked       atomic.Bool
+}
+
+type headerField struct {
+	name  string
+	value []string
+}
+
+// set puts the fields into a response's header. The slices are shared: net/http
+// copies a header before it uses it, and nobody changes a value in place.
+func set(h http.Header, fields []headerField) {
+	for i := range fields {
+		h[fields[i].name] = fields[i].value
+	}
+}
+
+// verdict is why the serve policy allows a route, as far as that can change
+// without a new table of sites (which ends all routes).
+type verdict struct {
+	free   bool    // nothing that changes is involved
+	root   cid.Cid // what must be pinned, or lie in a site
+	bySite bool    // it lay in a site
+	// As long as no site's content moved, and until one has to be looked up again.
+	moves uint64
+	until time.Time // zero: no site's content can move
+}
+
+// dating says where Last-Modified comes from.
+type dating uint8
+
+const (
+	datedByContent dating = iota // or not at all: captured with the rest
+	datedByName                  // when the name was changed last
+	datedNow                     // nobody knows
+)
+
+// allows reports whether the policy still allows the route.
+func (g *Gateway) allows(v *verdict, now time.Time) bool {
+	if v.free {
+		return true
+	}
+	if v.bySite && v.moves == g.moves.Load() && (v.until.IsZero() || now.Before(v.until)) {
+		return true
+	}
+	return g.pins.Pinned(v.root)
+}
+
+// verdictOf says why the policy allowed the request that rec is about.
+func (g *Gateway) verdictOf(rec *requestRecord, contentPath string, now time.Time) verdict {
+	if g.opts.Serve == ServeAny || !strings.HasPrefix(contentPath, "/ipfs/") {
+		return verdict{free: true}
+	}
+	p, err := path.NewPath(contentPath)
+	if err != nil {
+		return verdict{}
+	}
+	ip, err := path.NewImmutablePath(p)
+	if err != nil {
+		return verdict{}
+	}
+	v := verdict{root: ip.RootCid(), bySite: rec.bySite, moves: rec.moves}
+	for _, s := range rec.sites.list {
+		if s.immutable() {
+			continue
+		}
+		until := s.freshUntil()
+		if v.until.IsZero() || until.Before(v.until) {
+			v.until = until
+		}
+		if !now.Before(until) {
+			v.bySite = false
+		}
+	}
+	return v
+}
+
+// cost is what keeping the route takes, in bytes.
+func (r *route) cost() int64 {
+	const overhead = 1536 // the structs, the header fields, a bucket's link, the log's prefix
+	n := overhead + int64(3*len(r.uri)+2*len(r.host)+cap(r.body))
+	for _, f := range r.whole {
+		n += int64(len(f.value[0]))
+	}
+	if r.file != nil {
+		n += r.file.cost()
+	}
+	return n
+}
