@@ -7,13 +7,16 @@ import (
 	"github.com/shoal-cdn/shoal/config"
 )
 
-// newLogger returns the logger that the configuration asks for, on standard error.
-func newLogger(env Environment, o config.Log) *slog.Logger {
+// newLogger returns the logger that the configuration asks for, on standard error,
+// and what writes the lines that it still holds.
+func newLogger(env Environment, o config.Log) (*slog.Logger, func()) {
 	options := &slog.HandlerOptions{Level: o.SlogLevel()}
+	out := &bufferedLog{out: env.Err}
+	handler := promptHandler{slog.NewTextHandler(out, options), out}
 	if o.Format == "json" {
-		return slog.New(slog.NewJSONHandler(env.Err, options))
+		handler.Handler = slog.NewJSONHandler(out, options)
 	}
-	return slog.New(slog.NewTextHandler(env.Err, options))
+	return slog.New(handler), out.Flush
 }
 
 // warnings passes on what is at least a warning. A library's own idea of what an

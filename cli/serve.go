@@ -25,7 +25,9 @@ func newServe(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), loaded, newLogger(env, loaded.Log))
+			log, flush := newLogger(env, loaded.Log)
+			defer flush()
+			return serve(cmd.Context(), loaded, log)
 		},
 	}
 	flags.register(cmd)
