@@ -1,11 +1,311 @@
 package gateway
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sort"
+	"sync"
+	"time"
 
-type fileMap struct{ size int64 }
+	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/boxo/ipld/unixfs"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+)
 
-func (f *fileMap) cost() int64 { return 0 }
+// fileMap says in which blocks the bytes of a UnixFS file lie. With it, a file is
+// read without its index blocks, and a range begins at the right block.
+type fileMap struct {
+	size   int64
+	leaves []fileLeaf // in order, none of them empty
+}
 
-func (g *Gateway) mapFile(rec *requestRecord) *fileMap { return nil }
+type fileLeaf struct {
+	end int64 // the offset in the file behind its last byte
+	cid cid.Cid
+}
 
-func (h *hit) stream(w http.ResponseWriter) bool { return false }
+// leafCost is what a leaf takes in a map, in bytes: the struct, and the CID's text.
+const leafCost = 24 + 48
+
+func (m *fileMap) cost() int64 { return 64 + leafCost*int64(cap(m.leaves)) }
+
+// within returns the leaves that a span touches, and where the first one begins.
+func (m *fileMap) within(s span) ([]fileLeaf, int64) {
+	if s.from >= s.to {
+		return nil, 0
+	}
+	leafAt := func(offset int64) int {
+		return sort.Search(len(m.leaves), func(i int) bool { return m.leaves[i].end > offset })
+	}
+	i, begin := leafAt(s.from), int64(0)
+	if i > 0 {
+		begin = m.leaves[i-1].end
+	}
+	return m.leaves[i : leafAt(s.to-1)+1], begin
+}
+
+var errNoMap = errors.New("the file's blocks cannot be mapped")
+
+// mapFile maps the file that boxo opened last for a request. It reads index blocks
+// that are held here, which they are after boxo read the file, and returns nil
+// when that is not enough.
+func (g *Gateway) mapFile(rec *requestRecord) *fileMap {
+	rec.mu.Lock()
+	opened := rec.files
+	rec.mu.Unlock()
+	if len(opened) == 0 {
+		return nil
+	}
+	quiet := &requestRecord{start: time.Now(), sites: rec.sites, walk: true}
+	w := mapper{
+		ctx: localOnly(withRecord(g.ctx, quiet)), blocks: g.service,
+		most: int(g.hot.most / leafCost), m: &fileMap{},
+	}
+	if w.add(opened[len(opened)-1].cid, -1, true) != nil {
+		return nil
+	}
+	w.m.leaves = append(make([]fileLeaf, 0, len(w.m.leaves)), w.m.leaves...)
+	return w.m
+}
+
+// mapper walks a file's index blocks.
+type mapper struct {
+	ctx    context.Context
+	blocks *blockService
+	most   int
+	m      *fileMap
+}
+
+// add appends what lies below c, which has size bytes; -1 when that is not known.
+// Whether a block of the codec dag-pb is a leaf or an index block only the block
+// itself says; look is false when its neighbour was a leaf.
+func (w *mapper) add(c cid.Cid, size int64, look bool) error {
+	if size >= 0 && (c.Prefix().Codec == cid.Raw || !look) {
+		return w.leaf(c, size)
+	}
+	b, err := w.blocks.GetBlock(w.ctx, c)
+	if err != nil {
+		return err
+	}
+	links, sizes, data, err := readIndex(b)
+	if err != nil {
+		return err
+	}
+	if len(links) == 0 {
+		if size >= 0 && size != int64(len(data)) {
+			return errNoMap
+		}
+		return w.leaf(c, int64(len(data)))
+	}
+	if len(data) > 0 || len(links) != len(sizes) {
+		return errNoMap
+	}
+	begin := w.m.size
+	for i, l := range links {
+		before := len(w.m.leaves)
+		if err := w.add(l, int64(sizes[i]), look); err != nil {
+			return err
+		}
+		if i == 0 && l.Prefix().Codec != cid.Raw {
+			// The children of one index block are equally deep.
+			look = len(w.m.leaves) != before+1 || w.m.leaves[before].cid != l
+		}
+	}
+	if size >= 0 && w.m.size-begin != size {
+		return errNoMap
+	}
+	return nil
+}
+
+func (w *mapper) leaf(c cid.Cid, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	if size < 0 || w.m.size+size < w.m.size || len(w.m.leaves) >= w.most {
+		return errNoMap
+	}
+	w.m.size += size
+	w.m.leaves = append(w.m.leaves, fileLeaf{w.m.size, c})
+	return nil
+}
+
+// readIndex returns what a block of a file links to, how many bytes lie below each
+// link, and the file's bytes in the block itself.
+func readIndex(b blocks.Block) (links []cid.Cid, sizes []uint64, data []byte, err error) {
+	if b.Cid().Prefix().Codec == cid.Raw {
+		return nil, nil, b.RawData(), nil
+	}
+	if b.Cid().Prefix().Codec != cid.DagProtobuf {
+		return nil, nil, nil, errNoMap
+	}
+	node, err := merkledag.DecodeProtobuf(b.RawData())
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
+	}
+	fs, err := unixfs.FSNodeFromBytes(node.Data())
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
+	}
+	if t := fs.Type(); t != unixfs.TFile && t != unixfs.TRaw {
+		return nil, nil, nil, errNoMap
+	}
+	for _, l := range node.Links() {
+		links = append(links, l.Cid)
+	}
+	return links, fs.BlockSizes(), fs.Data(), nil
+}
+
+// stream answers from the blocks that the route's map names.
+func (h *hit) stream(w http.ResponseWriter, r *http.Request) {
+	rec := &requestRecord{
+		start: h.begin, sites: h.g.sites.Load(), label: h.route.label, client: peerAddr(h.client), host: h.route.host,
+	}
+	h.g.attend(w, r, rec, nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rw, ok := w.(*responseWriter)
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		leaves := newLeafReader(ctx, h.g.service, h.route.file, h.span)
+		defer leaves.wait()
+		defer cancel()
+		if err := h.copyLeaves(rw, leaves); err != nil {
+			h.failed(rw, err)
+		}
+	}))
+}
+
+// copyLeaves writes the span. An error is one of reading: the writer keeps its own.
+func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
+	for at := h.span.from; at < h.span.to; {
+		data, begin, err := leaves.next()
+		if err != nil {
+			return err
+		}
+		if w.status == 0 {
+			h.begins(w)
+		}
+		data = data[at-begin : min(int64(len(data)), h.span.to-begin)]
+		if _, err := w.Write(data); err != nil {
+			return nil
+		}
+		at += int64(len(data))
+	}
+	if w.status == 0 {
+		h.begins(w) // an empty file
+	}
+	return nil
+}
+
+func (h *hit) begins(w *responseWriter) {
+	status := http.StatusOK
+	if h.ranged {
+		status = http.StatusPartialContent
+	}
+	h.header(w, status)
+	w.WriteHeader(status)
+}
+
+// failed answers with what is known of the failure, or cuts off the answer that has
+// begun. A map that does not fit its blocks is not used again.
+func (h *hit) failed(w *responseWriter, err error) {
+	f, ok := asFailure(err)
+	if !ok {
+		h.g.hot.drop(h.route)
+		f = internalError(err)
+		f.text = "the file cannot be read as its index describes it; try again"
+	}
+	w.rec.failed(f)
+	if w.status != 0 {
+		w.abort = true
+		return
+	}
+	set(w.Header(), corsFields)
+	f.write(w)
+}
+
+// leafReader reads the leaves of a file one after the other. What is not held here
+// it asks for ahead, several blocks at once, so that a reader gets them as fast as
+// they come from everywhere.
+type leafReader struct {
+	ctx     context.Context
+	blocks  *blockService
+	leaves  []fileLeaf // those that were not returned yet
+	begin   int64      // of the first of them
+	looked  int        // how many of them were looked at, to ask for them ahead
+	fetched map[int64]chan fetchedLeaf
+	running sync.WaitGroup
+}
+
+type fetchedLeaf struct {
+	b   blocks.Block
+	err error
+}
+
+// aheadBytes bounds what one request has asked for ahead.
+const aheadBytes = 16 << 20
+
+func newLeafReader(ctx context.Context, service *blockService, m *fileMap, s span) *leafReader {
+	r := &leafReader{ctx: ctx, blocks: service}
+	r.leaves, r.begin = m.within(s)
+	return r
+}
+
+// next returns the bytes of the next leaf and where they lie in the file.
+func (r *leafReader) next() ([]byte, int64, error) {
+	r.ahead()
+	leaf, begin := r.leaves[0], r.begin
+	var b blocks.Block
+	var err error
+	if c, ok := r.fetched[begin]; ok {
+		got := <-c // ends with ctx
+		delete(r.fetched, begin)
+		b, err = got.b, got.err
+	} else {
+		b, err = r.blocks.GetBlock(r.ctx, leaf.cid)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	links, _, data, err := readIndex(b)
+	if err == nil && (len(links) > 0 || int64(len(data)) != leaf.end-begin) {
+		err = fmt.Errorf("block %s: %w: it is not the leaf of %d bytes that it should be", leaf.cid, errNoMap, leaf.end-begin)
+	}
+	r.leaves, r.begin = r.leaves[1:], leaf.end
+	r.looked = max(0, r.looked-1)
+	return data, begin, err
+}
+
+// ahead asks for the leaves behind the next one that are not held here.
+func (r *leafReader) ahead() {
+	begin := r.begin
+	for i, l := range r.leaves[:min(len(r.leaves), r.blocks.parallel)] {
+		at := begin
+		begin = l.end
+		if i < r.looked {
+			continue
+		}
+		if i > 0 && l.end-r.begin > aheadBytes {
+			return
+		}
+		r.looked = i + 1
+		if held, _ := r.blocks.blocks.Has(r.ctx, l.cid); held || i == 0 {
+			continue
+		}
+		if r.fetched == nil {
+			r.fetched = map[int64]chan fetchedLeaf{}
+		}
+		c := make(chan fetchedLeaf, 1)
+		r.fetched[at] = c
+		r.running.Go(func() {
+			b, err := r.blocks.GetBlock(r.ctx, l.cid)
+			c <- fetchedLeaf{b, err}
+		})
+	}
+}
+
+// wait returns when nothing is asked for any more; ctx must have ended.
+func (r *leafReader) wait() { r.running.Wait() }

@@ -49,6 +49,7 @@ type Gateway struct {
 	proxies []netip.Prefix
 	metrics *metrics
 	misses  *missLimiter
+	service *blockService
 	backend *backend
 	trees   *treeIndex
 	handler http.Handler
@@ -101,6 +102,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		blocks: deps.Blocks, misses: g.misses, metrics: m,
 		timeout: opts.RetrievalTimeout, parallel: opts.FetchParallel,
 	}
+	g.service = service
 	if g.backend, err = newBackend(service, deps.Names, opts, deps.Log); err != nil {
 		g.cancel()
 		return nil, err

@@ -116,16 +116,14 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 		route.marked.Store(true)
 	}
 	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, lastMod: lastMod, span: span, ranged: ask.ranged != ""}
-	if ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag) {
+	switch {
+	case ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag):
 		h.write(w, http.StatusNotModified)
-		return true
-	}
-	if route.file != nil {
-		return h.stream(w)
-	}
-	if h.ranged {
+	case route.file != nil && r.Method == http.MethodGet:
+		h.stream(w, r)
+	case h.ranged:
 		h.write(w, http.StatusPartialContent)
-	} else {
+	default:
 		h.write(w, http.StatusOK)
 	}
 	return true

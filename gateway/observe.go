@@ -86,31 +86,36 @@ func (g *Gateway) observe(next http.Handler) http.Handler {
 		rec := &requestRecord{start: time.Now(), label: labelOther}
 		take := g.beginCapture(r)
 		rec.moves, rec.sites = g.moves.Load(), g.sites.Load()
-		host, uri := r.Host, r.RequestURI
-		ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
-		r = r.WithContext(ctx)
-		rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
-		rw.capture = take
-		g.metrics.inFlight.Inc()
-		defer func() {
-			g.recovered(recover(), rw)
-			cancel()
-			g.misses.leave(rec)
-			g.metrics.inFlight.Dec()
-			if rw.status == 0 && !rw.abort {
-				rw.WriteHeader(http.StatusOK)
-			}
-			g.account(r, rw, rec, host, uri)
-			if rw.capture != nil && rw.capture.ready {
-				g.captured(rw.capture, rw, rec)
-			}
-			if rw.abort {
-				panic(http.ErrAbortHandler)
-			}
-		}()
-		g.boundBody(rw, r)
-		next.ServeHTTP(rw, r)
+		g.attend(w, r, rec, take, next)
 	})
+}
+
+// attend has next answer the request that rec is about, and accounts for it.
+func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRecord, take *capture, next http.Handler) {
+	host, uri := r.Host, r.RequestURI
+	ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
+	r = r.WithContext(ctx)
+	rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
+	rw.capture = take
+	g.metrics.inFlight.Inc()
+	defer func() {
+		g.recovered(recover(), rw)
+		cancel()
+		g.misses.leave(rec)
+		g.metrics.inFlight.Dec()
+		if rw.status == 0 && !rw.abort {
+			rw.WriteHeader(http.StatusOK)
+		}
+		g.account(r, rw, rec, host, uri)
+		if rw.capture != nil && rw.capture.ready {
+			g.captured(rw.capture, rw, rec)
+		}
+		if rw.abort {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	g.boundBody(rw, r)
+	next.ServeHTTP(rw, r)
 }
 
 // boundBody keeps a client from holding the connection with a body that never
