@@ -146,6 +146,8 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 		if r.body == nil {
 			r.body = []byte{}
 		}
+	case g.opts.HotBodies && c.size <= maxHotBody:
+		return // the next request may get to the end
 	default:
 		if r.file = g.mapFile(rec); r.file == nil || r.file.size != c.size {
 			return
@@ -211,6 +213,8 @@ func (r *route) takeHeader(h http.Header) {
 	r.notAgain = append(r.notAgain, headerField{"Cache-Status", statusHit})
 	r.part = slices.Clip(r.part)
 	r.whole = append(r.part, headerField{"Content-Length", []string{strconv.FormatInt(r.size, 10)}})
+	r.headWhole = slices.Clip(appendHead(nil, http.StatusOK, r.whole))
+	r.headNotAgain = slices.Clip(appendHead(nil, http.StatusNotModified, r.notAgain))
 }
 
 // shared returns the value of a field that is the same everywhere, or a copy.

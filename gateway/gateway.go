@@ -58,7 +58,11 @@ type Gateway struct {
 	moves   atomic.Uint64 // how often a site's content moved
 	hot     *hotStore     // nil when nothing is kept
 	timings timingTable
-	lookups singleflight.Group
+	buffers sync.Pool // of *[]byte, for hits
+
+	// draining has every answer tell its client that the connection ends.
+	draining atomic.Bool
+	lookups  singleflight.Group
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

@@ -208,47 +208,63 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	default:
 		set(header, h.route.whole)
 	}
+	control, modified := h.named(status)
+	if control != "" {
+		header["Cache-Control"] = []string{control}
+	}
+	if modified != "" {
+		header["Last-Modified"] = []string{modified}
+	}
+}
+
+// named returns the fields that depend on the name that led to the content.
+func (h *hit) named(status int) (cacheControl, lastModified string) {
 	if h.route.name == nil {
-		return
+		return "", ""
 	}
 	if h.ttl > 0 {
-		header["Cache-Control"] = []string{"public, max-age=" + strconv.Itoa(int(h.ttl.Seconds()))}
-	}
-	if status == http.StatusNotModified {
-		return
+		cacheControl = "public, max-age=" + strconv.Itoa(int(h.ttl.Seconds()))
 	}
 	switch {
+	case status == http.StatusNotModified:
 	case h.route.lastMod == datedNow || h.route.lastMod == datedByName && h.lastMod.IsZero():
-		header["Last-Modified"] = []string{h.begin.UTC().Format(http.TimeFormat)}
+		lastModified = h.begin.UTC().Format(http.TimeFormat)
 	case h.route.lastMod == datedByName:
-		header["Last-Modified"] = []string{h.lastMod.UTC().Format(http.TimeFormat)}
+		lastModified = h.lastMod.UTC().Format(http.TimeFormat)
 	}
+	return cacheControl, lastModified
 }
 
 // write answers from memory.
 func (h *hit) write(w http.ResponseWriter, status int) {
 	h.g.metrics.inFlight.Inc()
-	h.header(w, status)
 	took := time.Since(h.begin)
-	w.Header()["Server-Timing"] = h.g.timings.of(took)
-	h.g.allowStall(w, h.r)
+	timing := h.g.timings.of(took)
 	var body []byte
 	if status != http.StatusNotModified && h.r.Method != http.MethodHead {
 		body = h.route.body[h.span.from:h.span.to]
 	}
-	w.WriteHeader(status)
-	sent, err := h.send(w, body)
+	var sent int64
+	var err error
+	if wire := wireOf(h.r); wire != nil && !h.g.draining.Load() {
+		sent, err = h.writeWire(wire, status, timing[0], body)
+	} else {
+		h.header(w, status)
+		w.Header()["Server-Timing"] = timing
+		w.WriteHeader(status)
+		sent, err = h.send(w, body)
+	}
 	h.g.metrics.inFlight.Dec()
 	h.account(status, took, sent, err)
 }
 
 // send writes the body in steps, each within the time that a client may stall.
 func (h *hit) send(w http.ResponseWriter, body []byte) (sent int64, err error) {
-	if len(body) <= 2*writeStep {
-		n, err := w.Write(body)
-		return int64(n), err
-	}
 	control := http.NewResponseController(w)
+	if h.r.ProtoMajor > 1 {
+		// A stream's deadline resets it even while nothing is being written.
+		defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	}
 	for err == nil && len(body) > 0 {
 		_ = control.SetWriteDeadline(time.Now().Add(h.g.opts.WriteTimeout))
 		var n int
@@ -265,25 +281,4 @@ func clientOf(r *http.Request) string {
 		return host
 	}
 	return r.RemoteAddr
-}
-
-// stallKey finds a connection's *stallClock in a request's context.
-type stallKey struct{}
-
-// stallClock says until when a connection's writes may take. Setting the deadline
-// anew for each small answer would cost as much as looking the answer up.
-type stallClock struct{ set time.Time }
-
-// allowStall sees to it that the client has at least three quarters of the stall
-// time from now on.
-func (g *Gateway) allowStall(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
-	clock, ok := r.Context().Value(stallKey{}).(*stallClock)
-	if ok && r.ProtoMajor < 2 {
-		if now.Sub(clock.set) < g.opts.WriteTimeout/4 {
-			return
-		}
-		clock.set = now
-	}
-	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(g.opts.WriteTimeout))
 }

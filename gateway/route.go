@@ -27,6 +27,9 @@ type route struct {
 	notAgain []headerField // of 304
 	etag     string
 
+	// Ready beginnings of responses, for connections that take them.
+	headWhole, headNotAgain []byte
+
 	size int64
 	body []byte   // all of it; nil when file has it
 	file *fileMap // where it lies in blocks
@@ -120,6 +123,7 @@ func (r *route) cost() int64 {
 	for _, f := range r.whole {
 		n += int64(len(f.value[0]))
 	}
+	n += int64(len(r.headWhole) + len(r.headNotAgain))
 	if r.file != nil {
 		n += r.file.cost()
 	}

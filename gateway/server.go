@@ -20,7 +20,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	defer g.forget(srv)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- srv.Serve(wires{ln}) }()
 	select {
 	case err := <-served:
 		if errors.Is(err, http.ErrServerClosed) {
@@ -29,6 +29,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
+	g.draining.Store(true)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opts.DrainTimeout)
 	defer cancel()
 	err = stop(drain, srv)
@@ -40,6 +41,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 // in flight finish, until ctx ends. Then the rest is cut off, and the error says
 // so. Serve returns as soon as draining begins.
 func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.draining.Store(true)
 	g.mu.Lock()
 	g.down = true
 	stopped := make(chan error, len(g.servers))
@@ -81,9 +83,8 @@ func (g *Gateway) newServer() (*http.Server, error) {
 			SendPingTimeout:      g.opts.IdleTimeout,
 			PingTimeout:          g.opts.WriteTimeout,
 		},
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return context.WithValue(ctx, stallKey{}, new(stallClock))
-		},
+		ConnContext: remember,
+		ConnState:   nextRequest,
 		BaseContext: func(net.Listener) context.Context { return g.ctx },
 		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}

@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// replayed is a connection on which a client sends the same request n times and
+// never looks at the answers. There is no kernel in it.
+type replayed struct {
+	request []byte
+	n       int
+	rest    []byte
+	done    chan struct{}
+}
+
+func (c *replayed) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		if c.n == 0 {
+			return 0, io.EOF
+		}
+		c.n--
+		c.rest = c.request
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *replayed) Write(p []byte) (int, error) { return len(p), nil }
+
+func (c *replayed) Close() error {
+	select {
+	case <-c.done:
+	default:
+		close(c.done)
+	}
+	return nil
+}
+
+func (*replayed) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
+func (*replayed) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4000} }
+func (*replayed) SetDeadline(time.Time) error      { return nil }
+func (*replayed) SetReadDeadline(time.Time) error  { return nil }
+func (*replayed) SetWriteDeadline(time.Time) error { return nil }
+
+// one is a listener that accepts one connection.
+type one struct {
+	conn chan net.Conn
+	done chan struct{}
+}
+
+func (l *one) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.done:
+		return nil, io.EOF
+	}
+}
+
+func (l *one) Close() error   { return nil }
+func (l *one) Addr() net.Addr { return &net.TCPAddr{} }
+
+// BenchmarkHit compares what a hit costs with what a handler costs that writes the
+// same bytes from memory, net/http's part included and the kernel's not.
+func BenchmarkHit(b *testing.B) {
+	e := newEdge(b, nil)
+	e.log.discard = true
+	page := strings.Repeat("x", 4096)
+	root := e.shelf.tree(b, map[string]string{"page.html": page})
+	file := e.shelf.raw(b, 0x55, []byte(page))
+	if err := e.SetSites([]Site{{"www.example.org", "/ipfs/" + root.String()}}); err != nil {
+		b.Fatal(err)
+	}
+	etag := `"` + e.shelf.child(b, root, "page.html").String() + `"`
+	bare := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/html")
+		h.Set("Etag", etag)
+		h.Set("Cache-Control", "public, max-age=29030400, immutable")
+		if r.Header.Get("If-None-Match") == etag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		h.Set("Content-Length", strconv.Itoa(len(page)))
+		_, _ = io.WriteString(w, page)
+	})}
+	edge, err := e.newServer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	edge.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	const get = "GET /page.html HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+	for _, c := range []struct {
+		name, request string
+		srv           *http.Server
+	}{
+		{"page/bare", get + "\r\n", bare},
+		{"page/edge", get + "\r\n", edge},
+		{"not modified/bare", get + "If-None-Match: " + etag + "\r\n\r\n", bare},
+		{"not modified/edge", get + "If-None-Match: " + etag + "\r\n\r\n", edge},
+		{"by path/edge", "GET /ipfs/" + file.String() + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n", edge},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for _, path := range []string{"http://www.example.org/page.html", "http://127.0.0.1/ipfs/" + file.String()} {
+				e.get(path).want(b, 200, page)
+			}
+			b.ReportAllocs()
+			conn := &replayed{request: []byte(c.request), n: b.N, done: make(chan struct{})}
+			l := &one{conn: make(chan net.Conn, 1), done: conn.done}
+			l.conn <- conn
+			b.ResetTimer()
+			_ = c.srv.Serve(wires{l})
+		})
+	}
+}
