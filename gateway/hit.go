@@ -246,7 +246,7 @@ func (h *hit) write(w http.ResponseWriter, status int) {
 	}
 	var sent int64
 	var err error
-	if wire := wireOf(h.r); wire != nil && !h.g.draining.Load() {
+	if wire := wireOf(h.r); wire != nil && h.mayWrite() {
 		sent, err = h.writeWire(wire, status, timing[0], body)
 	} else {
 		h.header(w, status)
@@ -257,6 +257,10 @@ func (h *hit) write(w http.ResponseWriter, status int) {
 	h.g.metrics.inFlight.Dec()
 	h.account(status, took, sent, err)
 }
+
+// mayWrite reports whether the response may go to the connection without net/http,
+// which would add something for these clients, or close the connection.
+func (h *hit) mayWrite() bool { return h.r.ProtoMinor == 1 && !h.r.Close && !h.g.draining.Load() }
 
 // send writes the body in steps, each within the time that a client may stall.
 func (h *hit) send(w http.ResponseWriter, body []byte) (sent int64, err error) {

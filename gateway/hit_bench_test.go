@@ -117,7 +117,7 @@ func BenchmarkHit(b *testing.B) {
 			l := &one{conn: make(chan net.Conn, 1), done: conn.done}
 			l.conn <- conn
 			b.ResetTimer()
-			_ = c.srv.Serve(wires{l})
+			_ = c.srv.Serve(wires{l, time.Minute})
 		})
 	}
 }

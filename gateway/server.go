@@ -20,7 +20,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	defer g.forget(srv)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(wires{ln}) }()
+	go func() { served <- srv.Serve(wires{ln, g.opts.WriteTimeout}) }()
 	select {
 	case err := <-served:
 		if errors.Is(err, http.ErrServerClosed) {

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
@@ -21,16 +23,19 @@ import (
 // For HTTP/1.1, it is used by the connection's own goroutine only.
 type wire struct {
 	net.Conn
+	// stall is how long the client may take for the next writeStep bytes, or for
+	// what is less than that.
+	stall    time.Duration
 	answered bool      // the response is out: what is written until the next request is not for the client
-	allowed  time.Time // when the client was last given time to read; zero: not by allow
-	overdue  bool      // net/http took that deadline off, and it is still on
+	allowed  time.Time // when the client was last given the stall time; zero: somebody else set a deadline
 }
 
 type wireKey struct{}
 
-// wireOf returns the connection if the response to r may be written to it.
+// wireOf returns the connection that r came in on; nil if it is none of ours or
+// carries several requests at once.
 func wireOf(r *http.Request) *wire {
-	if r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close {
+	if r.ProtoMajor != 1 {
 		return nil
 	}
 	w, _ := r.Context().Value(wireKey{}).(*wire)
@@ -38,14 +43,17 @@ func wireOf(r *http.Request) *wire {
 }
 
 // wires makes every connection of a listener a wire.
-type wires struct{ net.Listener }
+type wires struct {
+	net.Listener
+	stall time.Duration
+}
 
 func (l wires) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: c}, nil
+	return &wire{Conn: c, stall: l.stall}, nil
 }
 
 // remember is http.Server.ConnContext.
@@ -66,17 +74,61 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.answered {
 		return len(p), nil
 	}
-	w.takeOff()
-	return w.Conn.Write(p)
+	if len(p) <= writeStep {
+		w.allow(w.stall / 4)
+		return w.Conn.Write(p)
+	}
+	return w.writeAll(net.Buffers{p})
+}
+
+// writeAll writes pieces that are large together. A client that takes writeStep
+// bytes within the stall time gets it anew.
+func (w *wire) writeAll(pieces net.Buffers) (total int, err error) {
+	for {
+		w.allow(0)
+		n, err := pieces.WriteTo(w.Conn)
+		total += int(n)
+		if n < writeStep || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return total, err
+		}
+	}
+}
+
+// allow gives the client the stall time from now on, unless it was given it within
+// the last slack: to set the deadline for each small answer would cost as much as to
+// find the answer.
+func (w *wire) allow(slack time.Duration) {
+	if now := time.Now(); now.Sub(w.allowed) >= slack {
+		w.allowed = now
+		_ = w.Conn.SetWriteDeadline(now.Add(w.stall))
+	}
+}
+
+// SetWriteDeadline implements net.Conn. net/http takes the deadline off after each
+// request, which is not needed: there is a new one before each write.
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	w.allowed = time.Time{}
+	return w.Conn.SetWriteDeadline(t)
 }
 
 // ReadFrom keeps the connection's own way of sending files.
 func (w *wire) ReadFrom(src io.Reader) (int64, error) {
-	if to, ok := w.Conn.(io.ReaderFrom); ok && !w.answered {
-		w.takeOff()
-		return to.ReadFrom(src)
+	to, ok := w.Conn.(io.ReaderFrom)
+	if !ok || w.answered {
+		return io.Copy(struct{ io.Writer }{w}, src)
 	}
-	return io.Copy(struct{ io.Writer }{w}, src)
+	var total int64
+	for {
+		w.allow(w.stall / 4)
+		n, err := to.ReadFrom(io.LimitReader(src, writeStep))
+		total += n
+		if err != nil || n < writeStep {
+			return total, err
+		}
+	}
 }
 
 // CloseWrite lets net/http say goodbye before it closes.
@@ -85,37 +137,6 @@ func (w *wire) CloseWrite() error {
 		return c.CloseWrite()
 	}
 	return nil
-}
-
-// allow gives the client at least three quarters of the stall time from now on. To
-// set the deadline for each small answer would cost as much as to find the answer.
-func (w *wire) allow(stall time.Duration) {
-	if now := time.Now(); now.Sub(w.allowed) > stall/4 {
-		w.allowed = now
-		_ = w.Conn.SetWriteDeadline(now.Add(stall))
-	}
-	w.overdue = false
-}
-
-// SetWriteDeadline implements net.Conn. net/http takes the deadline off after each
-// request; that waits until somebody else than allow is about to write.
-func (w *wire) SetWriteDeadline(t time.Time) error {
-	if w.allowed.IsZero() {
-		return w.Conn.SetWriteDeadline(t)
-	}
-	if t.IsZero() {
-		w.overdue = true
-		return nil
-	}
-	w.allowed, w.overdue = time.Time{}, false
-	return w.Conn.SetWriteDeadline(t)
-}
-
-func (w *wire) takeOff() {
-	if w.overdue {
-		w.allowed, w.overdue = time.Time{}, false
-		_ = w.Conn.SetWriteDeadline(time.Time{})
-	}
 }
 
 // statusLines are the beginnings of responses.
@@ -147,7 +168,6 @@ const joined = 16 << 10
 
 // writeWire writes the response to the connection.
 func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64, error) {
-	w.allow(h.g.opts.WriteTimeout)
 	pooled, _ := h.g.buffers.Get().(*[]byte)
 	if pooled == nil {
 		pooled = new([]byte)
@@ -155,36 +175,20 @@ func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64,
 	defer h.g.buffers.Put(pooled)
 	b := h.appendResponseHead((*pooled)[:0], status, timing)
 	head := len(b)
+	var n int
 	var err error
-	var n int64
 	if len(body) <= joined {
 		b = append(b, body...)
-		var m int
-		m, err = w.Conn.Write(b)
-		n = int64(m)
+		n, err = w.Write(b)
 	} else {
-		n, err = h.writePieces(w, b, body)
+		n, err = w.writeAll(net.Buffers{b, body})
 	}
 	*pooled = b
 	w.answered = true
 	if err != nil {
 		_ = w.Conn.Close() // half an answer is out: nothing can follow it
 	}
-	return max(0, n-int64(head)), err
-}
-
-// writePieces writes a head and a large body, each step within the stall time.
-func (h *hit) writePieces(w *wire, head, body []byte) (sent int64, err error) {
-	const step = 2 * writeStep
-	pieces := net.Buffers{head, body[:min(len(body), step)]}
-	sent, err = pieces.WriteTo(w.Conn)
-	for body = body[min(len(body), step):]; len(body) > 0 && err == nil; body = body[min(len(body), step):] {
-		w.allow(h.g.opts.WriteTimeout)
-		var n int
-		n, err = w.Conn.Write(body[:min(len(body), step)])
-		sent += int64(n)
-	}
-	return sent, err
+	return int64(max(0, n-head)), err
 }
 
 // appendResponseHead appends the whole head, with the empty line.

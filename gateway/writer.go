@@ -20,6 +20,7 @@ type responseWriter struct {
 	rec     *requestRecord
 	stall   time.Duration
 	http2   bool
+	wire    bool // the connection itself bounds how long a client may stall
 
 	status    int
 	bytes     int64
@@ -37,7 +38,7 @@ const writeStep = 64 << 10
 func newResponseWriter(w http.ResponseWriter, r *http.Request, rec *requestRecord, stall time.Duration) *responseWriter {
 	return &responseWriter{
 		ResponseWriter: w, control: http.NewResponseController(w),
-		rec: rec, stall: stall, http2: r.ProtoMajor >= 2,
+		rec: rec, stall: stall, http2: r.ProtoMajor >= 2, wire: wireOf(r) != nil,
 	}
 }
 
@@ -124,7 +125,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	total := 0
 	for {
 		w.extendDeadline()
-		n, err := w.ResponseWriter.Write(p[:min(len(p), writeStep)])
+		step := len(p)
+		if !w.wire {
+			step = min(step, writeStep)
+		}
+		n, err := w.ResponseWriter.Write(p[:step])
 		w.wrote(int64(n), err)
 		total += n
 		if p = p[n:]; err != nil || len(p) == 0 {
@@ -185,7 +190,9 @@ func (w *responseWriter) Flush() {
 // extendDeadline gives the client the stall time anew. A connection without
 // deadlines (in a test, say) does not stall.
 func (w *responseWriter) extendDeadline() {
-	_ = w.control.SetWriteDeadline(time.Now().Add(w.stall))
+	if !w.wire {
+		_ = w.control.SetWriteDeadline(time.Now().Add(w.stall))
+	}
 }
 
 // countingWriter counts the bytes of an answer of our own.
