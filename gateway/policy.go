@@ -51,8 +51,34 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 			f.write(w)
 			return
 		}
+		g.settleIfRange(r, p)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// settleIfRange decides about If-Range (RFC 9110, section 13.1.5) in boxo's place,
+// which reads from where the range begins even when the condition is false and the
+// whole file has to be sent. A Range whose condition is not known to be true is
+// ignored.
+func (g *Gateway) settleIfRange(r *http.Request, p path.Path) {
+	condition := r.Header.Values("If-Range")
+	if len(condition) == 0 {
+		return
+	}
+	r.Header.Del("If-Range")
+	if r.Header.Get("Range") == "" {
+		return
+	}
+	if _, ok := readPlain(r); ok && len(condition) == 1 {
+		ip, _, _, err := g.backend.ResolveMutable(r.Context(), p)
+		if err == nil {
+			md, err := g.backend.ResolvePath(r.Context(), ip)
+			if err == nil && condition[0] == `"`+md.LastSegment.RootCid().String()+`"` {
+				return
+			}
+		}
+	}
+	r.Header.Del("Range")
 }
 
 func isContentPath(p string) bool {

@@ -1,0 +1,288 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The same requests to two gateways, one of which keeps answers: status, headers
+// and bytes must be the same, the first time and ever after.
+
+// twins are the two gateways, with connections that stay open.
+type twins struct {
+	t         testing.TB
+	hot, cold *twin
+	shelf     *shelf
+	hosts     []string
+	paths     []string
+	tags      []string
+}
+
+type twin struct {
+	*edge
+	addr string
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func newTwins(t testing.TB, change func(*Options)) *twins {
+	t.Helper()
+	w := &twins{t: t, shelf: newShelf()}
+	root := website(t, w.shelf)
+	long := strings.Repeat("a long line of text, ", 60_000) // 1.2 MB
+	tree := w.shelf.tree(t, map[string]string{
+		"index.html": "<h1>home</h1>", "empty.txt": "", "noext": "plain text without an extension",
+		"big.txt": strings.Repeat("0123456789", 1000), "long.txt": long, "a b.txt": "space", "ü.txt": "umlaut",
+		"sub/index.html": "<h1>sub</h1>", "sub/data.json": `{"a":1}`, "plain/x.css": "body{}", "image.png": "\x89PNG\r\n\x1a\n1234",
+	})
+	w.hosts = []string{
+		"www.example.org", "WWW.example.org:8080", "named.example.org", "127.0.0.1", "localhost", "gw.example.org",
+		root.String() + ".ipfs.localhost", tree.String() + ".ipfs.localhost:8080", "named-example-org.ipns.localhost", "unknown.example.net", "",
+	}
+	files := []string{
+		"/", "/index.html", "/empty.txt", "/noext", "/big.txt", "/long.txt", "/a%20b.txt", "/%C3%BC.txt", "/sub", "/sub/", "/sub/data.json",
+		"/plain/", "/plain/x.css", "/image.png", "/none", "/css/site.css", "/sub//data.json", "/plain/../index.html", "/%2e%2e/x", "/old/page", "/app/deep",
+	}
+	w.paths = append(w.paths, files...)
+	for _, f := range files {
+		w.paths = append(w.paths, "/ipfs/"+tree.String()+f, "/ipfs/"+tree.String()+f, "/ipns/www.example.org"+f)
+	}
+	leaf := w.shelf.child(t, tree, "sub", "data.json")
+	cbor := w.shelf.raw(t, 0x71, []byte("\xa1\x61a\xa1\x61b\x01"))
+	w.paths = append(w.paths, "/ipfs/"+leaf.String(), "/ipfs/"+cbor.String(), "/ipfs/"+cbor.String()+"/a", "/ipfs/bafkqaaa", "/ipfs/nonsense", "/ipfs/", "*")
+	for _, name := range []string{"index.html", "big.txt", "noext", "long.txt"} {
+		w.tags = append(w.tags, `"`+w.shelf.child(t, tree, name).String()+`"`)
+	}
+	w.tags = append(w.tags, `"`+tree.String()+`"`, `"`+leaf.String()+`"`, `"`+root.String()+`"`)
+	for _, side := range []**twin{&w.hot, &w.cold} {
+		e := newEdge(t, func(o *Options, e *edge) {
+			e.shelf, e.log.discard = w.shelf, true
+			e.names.set("named.example.org", "/ipfs/"+tree.String())
+			o.Sites = []Site{{"www.example.org", "/ipfs/" + tree.String()}, {"named.example.org", ContentDNSLink}}
+			change(o)
+			if side == &w.cold {
+				o.HotBytes = 0
+			}
+		})
+		for _, s := range e.sites.Load().list {
+			s.since = nameTime // the twins must not differ in when they were born
+		}
+		*side = serveTwin(t, e)
+	}
+	return w
+}
+
+func serveTwin(t testing.TB, e *edge) *twin {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Serve(ctx, ln) }()
+	s := &twin{edge: e, addr: ln.Addr().String()}
+	t.Cleanup(func() {
+		if s.conn != nil {
+			_ = s.conn.Close()
+		}
+		cancel()
+		<-done
+	})
+	return s
+}
+
+// said is an answer in a form that can be compared.
+type said struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends the bytes of a request, on the connection of the last one if possible.
+func (s *twin) ask(t testing.TB, method string, request []byte) said {
+	t.Helper()
+	for attempt := range 2 {
+		if s.conn == nil {
+			conn, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.conn, s.r = conn, bufio.NewReader(conn)
+		}
+		_ = s.conn.SetDeadline(time.Now().Add(30 * time.Second))
+		_, err := s.conn.Write(request)
+		var a said
+		if err == nil {
+			a, err = s.read(method)
+		}
+		if err == nil {
+			return a
+		}
+		_ = s.conn.Close()
+		s.conn = nil // it may have been closed after the answer before
+		if attempt > 0 {
+			t.Fatalf("%s: %v", request, err)
+		}
+	}
+	panic("unreachable")
+}
+
+func (s *twin) read(method string) (said, error) {
+	res, err := http.ReadResponse(s.r, &http.Request{Method: method})
+	if err != nil {
+		return said{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return said{}, err
+	}
+	if res.Close {
+		_ = s.conn.Close()
+		s.conn = nil
+	}
+	h := res.Header
+	if res.ContentLength >= 0 {
+		h.Set("Content-Length", fmt.Sprint(res.ContentLength))
+	}
+	for _, name := range []string{"Date", "Server-Timing", "Cache-Status"} {
+		if res.StatusCode < 400 && method != http.MethodOptions && h.Get(name) == "" {
+			return said{}, fmt.Errorf("%d without %s", res.StatusCode, name)
+		}
+		h.Del(name)
+	}
+	return said{res.StatusCode, h, string(body)}, nil
+}
+
+// request makes up a request. Most are ordinary: what is kept has to come up again.
+func (w *twins) request(rng *rand.Rand) (method string, request []byte) {
+	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
+	seldom := func(n int) bool { return rng.IntN(n) == 0 }
+	method = "GET"
+	if seldom(6) {
+		method = pick("HEAD", "HEAD", "HEAD", "OPTIONS", "POST", "BREW")
+	}
+	target := pick(w.paths...)
+	if seldom(12) {
+		target += pick("?", "?format=raw", "?format=car", "?filename=x.txt&download=true", "?x", "?uri=a", "?go-get=1", "?format=json")
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.%d\r\nHost: %s\r\n", method, target, min(1, rng.IntN(20)), pick(w.hosts...))
+	tag := pick(w.tags...)
+	for _, h := range []struct {
+		odds   int
+		values []string
+	}{
+		{3, []string{
+			"Range: bytes=0-", "Range: bytes=0-0", "Range: bytes=5-9", "Range: bytes=-5", "Range: bytes=3-", "Range: bytes=-0",
+			"Range: bytes=9000-99999999", "Range: bytes=1000000-1100000", "Range: bytes=99999999-", "Range: bytes=5-3", "Range: bytes=0-1,4-5",
+			"Range: bytes= 0-3", "Range: bytes=0-3 ", "Range: items=0-3", "Range: bytes=+1-3", "Range: bytes=-99999999", "Range: bytes=0-9223372036854775807",
+			"Range: bytes=0-3\r\nRange: bytes=4-5", "Range: bytes=1023-1024", "Range: bytes=-1,", "Range: ",
+		}},
+		{4, []string{
+			"If-None-Match: " + tag, "If-None-Match: W/" + tag, `If-None-Match: "x", ` + tag, "If-None-Match: *", `If-None-Match: "other"`,
+			"If-None-Match: ", "If-None-Match: " + strings.Trim(tag, `"`), `If-None-Match: "DirIndex-x_CID-` + strings.Trim(tag, `"`) + `"`,
+			"If-None-Match: " + tag + "x", "If-None-Match: " + tag + " ", "If-None-Match: \"x\"\r\nIf-None-Match: " + tag,
+		}},
+		{12, []string{"If-Match: " + tag, `If-Match: "other"`, "If-Match: *", "If-Range: " + tag, `If-Range: "other"`}},
+		{12, []string{"If-Modified-Since: Thu, 01 Jan 2037 00:00:00 GMT", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT"}},
+		{5, []string{
+			"Accept: */*", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "Accept: application/vnd.ipld.raw",
+			"Accept: text/html, application/vnd.ipld.car; version=1", "Accept: application/json", "Accept: text/html,application/jsonish", "Accept: image/png",
+			"Accept: */*\r\nAccept: application/vnd.ipld.raw",
+		}},
+		{8, []string{"Accept-Encoding: gzip, br", "Accept-Encoding: identity", "Accept-Encoding: *;q=0", "Accept-Encoding: zstd;q=0.5"}},
+		{12, []string{"Cache-Control: only-if-cached", "Cache-Control: no-cache", "Cache-Control: max-age=0, only-if-cached"}},
+		{15, []string{"X-Forwarded-Host: www.example.org", "X-Forwarded-Proto: https", "Forwarded: host=www.example.org"}},
+		{15, []string{"Service-Worker: script", "Origin: http://elsewhere.example", "Cookie: a=b", "Content-Length: 0", "Connection: close", "Referer: x"}},
+	} {
+		if seldom(h.odds) {
+			b.WriteString(pick(h.values...) + "\r\n")
+		}
+	}
+	b.WriteString("\r\n")
+	return method, b.Bytes()
+}
+
+// compare asks both, the one that keeps answers several times.
+func (w *twins) compare(rng *rand.Rand) {
+	w.t.Helper()
+	method, request := w.request(rng)
+	want := w.cold.ask(w.t, method, request)
+	for i := range 3 {
+		got := w.hot.ask(w.t, method, request)
+		if want.status == http.StatusPartialContent && want.header.Get("Content-Type") == "" {
+			// boxo does not know the type of a part without an extension. A 206 should
+			// have the type that the 200 has (RFC 9110, section 15.3.7).
+			got.header.Del("Content-Type")
+		}
+		if got.status != want.status || got.body != want.body || !sameHeader(got.header, want.header) {
+			w.t.Fatalf("answer %d to\n%s\ngot  %d %v %.200q (%d)\nwant %d %v %.200q (%d)", i+1, request,
+				got.status, got.header, got.body, len(got.body), want.status, want.header, want.body, len(want.body))
+		}
+	}
+}
+
+func sameHeader(a, b http.Header) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name := range a {
+		if !slices.Equal(a[name], b[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestHotAnswersAreTheSame(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"any":       func(*Options) {},
+		"sites":     func(o *Options) { o.Serve = ServeSites },
+		"no bodies": func(o *Options) { o.HotBodies = false },
+		"tiny":      func(o *Options) { o.HotBytes = 64 << 10 },
+		"proxied":   func(o *Options) { o.TrustedProxies = []string{"127.0.0.1"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTwins(t, change)
+			rng := rand.New(rand.NewPCG(1, uint64(len(name))))
+			for range 600 {
+				w.compare(rng)
+			}
+			hits := w.hot.series(t)
+			served := 0.0
+			for series, n := range hits {
+				if strings.HasPrefix(series, "shoal_http_requests_total{cache=hit,") {
+					served += n
+				}
+			}
+			if _, routes := w.hot.hot.size(); routes == 0 || served < 200 {
+				t.Errorf("%d routes, %v hits: nothing was compared", routes, served)
+			}
+		})
+	}
+}
+
+// FuzzHotAnswersAreTheSame draws requests from seeds that the fuzzer chooses.
+func FuzzHotAnswersAreTheSame(f *testing.F) {
+	w := newTwins(f, func(o *Options) { o.Serve = ServeSites })
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		w.t = t
+		rng := rand.New(rand.NewPCG(a, b))
+		for range 4 {
+			w.compare(rng)
+		}
+	})
+}
