@@ -190,7 +190,7 @@ func (l *hotLink) without(r *route) *hotLink {
 // settle borrows what is used, in whole steps. The caller holds mu.
 func (s *hotStore) settle() {
 	need := (s.bytes + borrowStep - 1) / borrowStep * borrowStep
-	if need > s.borrowed || need < s.borrowed-borrowStep {
+	if need > s.borrowed || need < s.borrowed-borrowStep || need == 0 {
 		s.borrow(need - s.borrowed)
 		s.borrowed = need
 	}

@@ -1,0 +1,273 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// hits says how many blocks a request reads; a kept answer reads none.
+func (e *edge) reads(f func()) int {
+	before := e.shelf.gets()
+	f()
+	return e.shelf.gets() - before
+}
+
+func TestKeptAnswers(t *testing.T) {
+	e := newEdge(t, nil)
+	root := e.shelf.tree(t, map[string]string{"x.txt": "0123456789"})
+	url := "http://127.0.0.1/ipfs/" + root.String() + "/x.txt"
+	first := e.get(url).want(t, 200, "0123456789")
+	n := e.reads(func() {
+		etag := first.Header.Get("Etag")
+		e.get(url).want(t, 200, "0123456789").header(t, "Cache-Status", "shoal; hit")
+		e.do("HEAD", url).want(t, 200, "").header(t, "Content-Length", "10")
+		e.get(url, "Range: bytes=2-4").want(t, 206, "234").header(t, "Content-Range", "bytes 2-4/10").header(t, "Content-Length", "3")
+		e.get(url, "If-None-Match: "+etag).want(t, 304, "").header(t, "Etag", etag)
+	})
+	if n != 0 {
+		t.Errorf("%d blocks were read for answers that are kept", n)
+	}
+	for _, h := range []string{"Accept: application/vnd.ipld.raw", "Cache-Control: only-if-cached", "Range: bytes=0-1,3-4", "If-Modified-Since: x"} {
+		if e.reads(func() { e.get(url, h) }) == 0 {
+			t.Errorf("%s was answered from what is kept", h)
+		}
+	}
+	if e.reads(func() { e.get(url + "?x") }) == 0 {
+		t.Error("a query was answered from what is kept")
+	}
+}
+
+func TestForget(t *testing.T) {
+	e := newEdge(t, nil)
+	c := e.shelf.raw(t, 0x55, []byte("purged"))
+	url := "http://127.0.0.1/ipfs/" + c.String()
+	e.get(url).want(t, 200, "purged")
+	e.shelf.drop(c)
+	e.get(url).want(t, 200, "purged")
+	e.Forget()
+	e.get(url).want(t, 404, "")
+	if bytes, n := e.hot.size(); bytes != 0 || n != 0 {
+		t.Errorf("%d routes of %d bytes are left", n, bytes)
+	}
+}
+
+// What was captured before something was forgotten does not come back.
+func TestForgetWhileCapturing(t *testing.T) {
+	e := newEdge(t, nil)
+	c := e.shelf.raw(t, 0x55, []byte("purged"))
+	generation := e.hot.generation.Load()
+	e.Forget()
+	e.hot.add(&route{host: "h", uri: "/ipfs/" + c.String()}, generation)
+	if _, n := e.hot.size(); n != 0 {
+		t.Error("an old capture was kept")
+	}
+}
+
+func TestASiteChangesAtOnce(t *testing.T) {
+	e := newEdge(t, func(o *Options, _ *edge) { o.Serve = ServeSites })
+	roots := make([]string, 2)
+	for i := range roots {
+		roots[i] = e.shelf.tree(t, map[string]string{"index.html": fmt.Sprintf("edition %d", i)}).String()
+	}
+	for i := range 6 {
+		if err := e.SetSites([]Site{{"www.example.org", "/ipfs/" + roots[i%2]}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			e.get("http://www.example.org/").want(t, 200, fmt.Sprintf("edition %d", i%2))
+			e.get("http://127.0.0.1/ipfs/"+roots[i%2]+"/").want(t, 200, fmt.Sprintf("edition %d", i%2))
+			e.get("http://127.0.0.1/ipfs/"+roots[1-i%2]+"/").want(t, 403, "")
+		}
+	}
+}
+
+func TestANameMovesAtOnce(t *testing.T) {
+	e := newEdge(t, func(o *Options, _ *edge) {
+		o.Serve = ServeSites
+		o.Sites = []Site{{"www.example.org", ContentDNSLink}}
+	})
+	for i := range 4 {
+		root := e.shelf.tree(t, map[string]string{"index.html": fmt.Sprintf("edition %d", i)})
+		e.names.set("www.example.org", "/ipfs/"+root.String())
+		for range 2 {
+			a := e.get("http://www.example.org/").want(t, 200, fmt.Sprintf("edition %d", i))
+			a.header(t, "Cache-Control", "public, max-age=90").header(t, "Last-Modified", nameTime.Format(http.TimeFormat))
+		}
+	}
+}
+
+func TestPolicyOfKeptAnswers(t *testing.T) {
+	e := newEdge(t, func(o *Options, _ *edge) { o.Serve = ServePinned })
+	c := e.shelf.raw(t, 0x55, []byte("pinned"))
+	url := "http://127.0.0.1/ipfs/" + c.String()
+	for range 3 {
+		e.get(url).want(t, 403, "")
+		e.pins[c] = true
+		e.get(url).want(t, 200, "pinned")
+		e.get(url).want(t, 200, "pinned")
+		delete(e.pins, c)
+	}
+}
+
+func TestHotStoreIsBounded(t *testing.T) {
+	var lent int64
+	s := newHotStore(1<<20, func(n int64) { lent += n })
+	for i := range 5000 {
+		uri := fmt.Sprint("/", i)
+		s.add(&route{host: "h", uri: uri, body: make([]byte, 1000)}, 0)
+		if r := s.lookup("h", "/0"); r != nil {
+			r.marked.Store(true) // asked for again and again
+		}
+		if r := s.lookup("h", uri); r == nil {
+			t.Fatalf("%s is not there", uri)
+		}
+	}
+	bytes, n := s.size()
+	if bytes > 1<<20 || n < 200 || lent < bytes || lent > bytes+2*borrowStep {
+		t.Errorf("%d bytes in %d routes, %d lent", bytes, n, lent)
+	}
+	if s.lookup("h", "/0") == nil {
+		t.Error("what is asked for again and again had to go")
+	}
+	s.add(&route{host: "h", uri: "/large", body: make([]byte, 512<<10)}, 0)
+	if s.lookup("h", "/large") != nil {
+		t.Error("one route takes half of the store")
+	}
+	if s.clear(); lent != 0 {
+		t.Errorf("%d bytes are still lent", lent)
+	}
+}
+
+func TestHotStoreAtOnce(t *testing.T) {
+	s := newHotStore(256<<10, nil)
+	var all sync.WaitGroup
+	for w := range 8 {
+		all.Go(func() {
+			for i := range 2000 {
+				uri := fmt.Sprint("/", (i*7+w)%300)
+				switch r := s.lookup("h", uri); {
+				case r == nil:
+					s.add(&route{host: "h", uri: uri, body: make([]byte, 500)}, s.generation.Load())
+				case r.uri != uri:
+					t.Errorf("asked for %s, got %s", uri, r.uri)
+				case i%97 == 0:
+					s.drop(r)
+				case i%1999 == 0:
+					s.clear()
+				default:
+					r.marked.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	bytes, n := s.size()
+	sum, count := int64(0), 0
+	for r := s.oldest; r != nil; r = r.newer {
+		sum, count = sum+r.cost(), count+1
+		if s.lookup("h", r.uri) != r {
+			t.Errorf("%s is in the queue and cannot be found", r.uri)
+		}
+	}
+	if sum != bytes || count != n {
+		t.Errorf("%d bytes in %d routes are counted, %d in %d are there", bytes, n, sum, count)
+	}
+}
+
+// A large file is read by its map: no index block, and of a range only what it
+// touches.
+func TestLargeFilesAreReadByTheirMap(t *testing.T) {
+	e := newEdge(t, func(o *Options, _ *edge) { o.HotBodies = false })
+	var text strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&text, "%09d\n", i)
+	}
+	file := e.shelf.file(t, []byte(text.String())).Cid() // leaves of 1 KiB, 8 links each
+	url := "http://127.0.0.1/ipfs/" + file.String()
+	e.get(url).want(t, 200, text.String())
+	if n := e.reads(func() { e.get(url).want(t, 200, text.String()) }); n != (text.Len()+1023)/1024 {
+		t.Errorf("%d blocks were read, want the leaves alone", n)
+	}
+	n := e.reads(func() {
+		a := e.get(url, "Range: bytes=200000-200009").want(t, 206, "000020000\n")
+		a.header(t, "Content-Range", fmt.Sprintf("bytes 200000-200009/%d", text.Len()))
+	})
+	if n != 1 {
+		t.Errorf("%d blocks were read for a range in one leaf", n)
+	}
+	if n := e.reads(func() { e.do("HEAD", url).want(t, 200, "") }); n != 0 {
+		t.Errorf("%d blocks were read for HEAD", n)
+	}
+	e.shelf.from(block.Disk)
+	e.get(url, "Range: bytes=0-9").want(t, 206, "").header(t, "Cache-Status", "shoal; fwd=uri-miss; detail=disk")
+}
+
+// Blocks that are not held are asked for ahead; when one cannot be had, the answer
+// is an error, or is cut.
+func TestLargeFilesFromAfar(t *testing.T) {
+	e := newEdge(t, func(o *Options, _ *edge) { o.HotBodies = false })
+	data := make([]byte, 100<<10)
+	for i := range data {
+		data[i] = byte(i >> 10) // no two leaves are the same
+	}
+	file := e.shelf.file(t, data).Cid()
+	url := "http://127.0.0.1/ipfs/" + file.String()
+	e.get(url).want(t, 200, string(data))
+	e.shelf.from(block.Origin)
+	e.get(url).want(t, 200, string(data)).header(t, "Cache-Status", "shoal; fwd=uri-miss; detail=origin")
+	if n := e.reads(func() { e.get(url, "Range: bytes=5000-5001").want(t, 206, "") }); n != 1 {
+		t.Errorf("%d blocks were fetched for two bytes", n)
+	}
+	m := e.hot.newest.file
+	e.shelf.drop(m.leaves[50].cid)
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("the answer was not cut: %v", p)
+			}
+		}()
+		e.get(url)
+	}()
+	e.get(url, "Range: bytes=51300-51400").want(t, 404, "block "+m.leaves[50].cid.String())
+}
+
+// A connection carries kept answers, others, and errors, one after the other.
+func TestOneConnectionForAll(t *testing.T) {
+	e := newEdge(t, nil)
+	big := strings.Repeat("x", 300_000)
+	root := e.shelf.tree(t, map[string]string{"s.txt": "small", "b.txt": big})
+	s := serveTwin(t, e)
+	base := "/ipfs/" + root.String()
+	for i := range 30 {
+		for path, want := range map[string]string{base + "/s.txt": "small", base + "/b.txt": big, base + "/none": "no link", base + "/s.txt?x": "small"} {
+			conn := s.conn
+			a := s.ask(t, "GET", []byte("GET "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
+			if !strings.Contains(a.body, want) {
+				t.Fatalf("%s: %d %.200q", path, a.status, a.body)
+			}
+			if conn != nil && s.conn != conn {
+				t.Fatalf("round %d: %s: the connection was closed", i, path)
+			}
+		}
+	}
+	// Two requests in one segment are answered in order.
+	get := "GET " + base + "/s.txt HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+	if _, err := io.WriteString(s.conn, strings.Repeat(get, 5)); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if a, err := s.read("GET"); err != nil || a.body != "small" {
+			t.Fatalf("%v, %q", err, a.body)
+		}
+	}
+	a := s.ask(t, "GET", []byte("GET "+base+"/s.txt HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
+	if a.body != "small" {
+		t.Errorf("HTTP/1.0: %d %q", a.status, a.body)
+	}
+}
