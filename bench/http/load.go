@@ -125,7 +125,7 @@ func check(s *server, c benchCase, files string) error {
 	defer conn.conn.Close()
 	plain := c
 	plain.revalidate = false
-	a, err := conn.ask(plain.request(s.host, ""))
+	a, err := conn.ask(plain.request(s, ""))
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func load(ctx context.Context, s *server, c benchCase, connections int, lasting 
 	}
 	ctx, cancel := context.WithTimeout(ctx, lasting+time.Minute)
 	defer cancel()
-	request := c.request(s.host, s.etag)
+	request := c.request(s, s.etag)
 	took := make([][]time.Duration, connections)
 	sent := make([]int64, connections)
 	group, ctx := errgroup.WithContext(ctx)

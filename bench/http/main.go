@@ -39,6 +39,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "bare" {
 		exit(serveBare(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "files" {
+		exit(serveFiles(os.Args[2], os.Args[3]))
+	}
 	var o Options
 	flag.StringVar(&o.Binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")
 	flag.IntVar(&o.Connections, "connections", 32, "how `MANY` connections ask at once")
@@ -64,13 +67,8 @@ func run(ctx context.Context, o Options) (err error) {
 	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 {
 		return fmt.Errorf("connections %d, rounds %d, round %s: must be positive", o.Connections, o.Rounds, o.Round)
 	}
-	selected := cases
-	if o.Only != "" {
-		i := slices.IndexFunc(cases, func(c benchCase) bool { return c.name == o.Only })
-		if i < 0 {
-			return fmt.Errorf("only: %q: no such case", o.Only)
-		}
-		selected = cases[i : i+1]
+	if o.Only != "" && !slices.ContainsFunc(parts, func(p part) bool { return len(p.only(o.Only).cases) > 0 }) {
+		return fmt.Errorf("only: %q: no such case", o.Only)
 	}
 	dir, err := os.MkdirTemp("", "shoal-bench-")
 	if err != nil {
@@ -81,27 +79,54 @@ func run(ctx context.Context, o Options) (err error) {
 	if err := writeFiles(files); err != nil {
 		return err
 	}
-	bare, err := startBare(ctx, files)
+	fmt.Printf("%s, %d CPUs, %s/%s, %d connections (%d for the largest file), %d rounds of %s each; settings of the edge: default %v\n",
+		runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, o.Connections, fewConnections, o.Rounds, o.Round, []string(o.Set))
+	for _, p := range parts {
+		if p = p.only(o.Only); len(p.cases) == 0 {
+			continue
+		}
+		if err := p.run(ctx, o, dir, files); err != nil {
+			return fmt.Errorf("%s: %w", p.title, err)
+		}
+	}
+	return nil
+}
+
+// only returns the part with just one of its cases; "" stands for all.
+func (p part) only(name string) part {
+	if name != "" {
+		p.cases = slices.DeleteFunc(slices.Clone(p.cases), func(c benchCase) bool { return c.name != name })
+	}
+	return p
+}
+
+// run measures the part's cases and prints them.
+func (p part) run(ctx context.Context, o Options, dir, files string) error {
+	bare, err := startBare(ctx, files, p.fromDisk)
 	if err != nil {
 		return fmt.Errorf("start the bare server: %w", err)
 	}
 	defer bare.stop()
+	o.Set = append(slices.Clone(o.Set), p.set...)
 	edge, err := startEdge(ctx, o, dir, files)
 	if err != nil {
 		return fmt.Errorf("start the edge: %w", err)
 	}
 	defer edge.stop()
-
-	fmt.Printf("%s, %d CPUs, %s/%s, %d connections (4 for the largest file), %d rounds of %s each; settings of the edge: default %v\n\n",
-		runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, o.Connections, o.Rounds, o.Round, []string(o.Set))
-	fmt.Print(heading)
-	for _, c := range selected {
+	idle := edge.memory()
+	fmt.Printf("\n## %s\n\n%s", p.title, heading)
+	for _, c := range p.cases {
 		pair, err := measure(ctx, o, c, files, bare, edge)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		fmt.Print(pair.row(c))
+		if c.few && pair.edge.cpu > 0 {
+			perGB := func(r round) time.Duration { return time.Duration(float64(r.cpu) * r.perSecond / r.bytes * 1e9) }
+			defer fmt.Printf("CPU per GB served, %s: %s by net/http, %s by the edge.\n", c.name, short(perGB(pair.bare)), short(perGB(pair.edge)))
+		}
 	}
+	fmt.Printf("\nResident memory of the edge: %d MiB at the start, %d MiB after the load.\n", idle>>20, edge.memory()>>20)
 	return nil
 }
 

@@ -22,11 +22,11 @@ import (
 
 // A server is a process that is measured.
 type server struct {
-	name       string
-	addr, host string // where it listens, and the name to ask for
-	admin      string // of an edge
-	etag       string // of the file of the case under way
-	cmd        *exec.Cmd
+	name        string
+	addr, host  string // where it listens, and the name to ask for
+	admin, root string // of an edge: where to ask for figures, and the CID of what it serves
+	etag        string // of the file of the case under way
+	cmd         *exec.Cmd
 }
 
 // stop ends the process, which has nothing to lose.
@@ -91,7 +91,19 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-func startBare(ctx context.Context, files string) (*server, error) {
+// memory returns the process's resident memory, in bytes; 0 where /proc does not tell.
+func (s *server) memory() int64 {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "status"))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, _ := strconv.ParseInt(number, 10, 64)
+	return kib << 10
+}
+
+func startBare(ctx context.Context, files string, fromDisk bool) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -100,7 +112,11 @@ func startBare(ctx context.Context, files string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return begin(ctx, "net/http", addr, filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, "bare", files, addr))
+	mode := "bare"
+	if fromDisk {
+		mode = "files"
+	}
+	return begin(ctx, "net/http", addr, filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, mode, files, addr))
 }
 
 // startEdge adds the files to an edge and starts it again as their site.
@@ -113,6 +129,10 @@ func startEdge(ctx context.Context, o Options, dir, files string) (*server, erro
 			return nil, fmt.Errorf("build: %w: %s", err, out)
 		}
 	}
+	dir, err := os.MkdirTemp(dir, "edge-")
+	if err != nil {
+		return nil, err
+	}
 	s, err := serveEdge(ctx, binary, dir, o.Set)
 	if err != nil {
 		return nil, err
@@ -124,8 +144,13 @@ func startEdge(ctx context.Context, o Options, dir, files string) (*server, erro
 	if err != nil {
 		return nil, fmt.Errorf("add the files: %w", err)
 	}
-	site := "sites=[{host: bench.localhost, content: /ipfs/" + strings.TrimSpace(string(id)) + "}]"
-	return serveEdge(ctx, binary, dir, append(slices.Clone(o.Set), site))
+	root := strings.TrimSpace(string(id))
+	site := "sites=[{host: bench.localhost, content: /ipfs/" + root + "}]"
+	s, err = serveEdge(ctx, binary, dir, append(slices.Clone(o.Set), site))
+	if err == nil {
+		s.root = root
+	}
+	return s, err
 }
 
 func serveEdge(ctx context.Context, binary, dir string, set []string) (*server, error) {
@@ -148,6 +173,20 @@ func serveEdge(ctx context.Context, binary, dir string, set []string) (*server, 
 		s.admin = admin
 	}
 	return s, err
+}
+
+// serveFiles serves a folder from disk until it is killed.
+func serveFiles(folder, addr string) error {
+	return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, err := os.Open(filepath.Join(folder, filepath.FromSlash(filepath.Clean("/"+r.URL.Path))))
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		defer f.Close()
+		w.Header().Set("Content-Type", "application/octet-stream")
+		http.ServeContent(w, r, "", time.Time{}, f)
+	}))
 }
 
 // serveBare serves the files in a folder from memory until it is killed.
