@@ -21,7 +21,8 @@ import (
 // Blocks is where content comes from.
 type Blocks interface {
 	// Get returns a verified block and where it was found; see [block.Getter]
-	// for the errors. It may be called from many goroutines at once.
+	// for the errors. It may be called from many goroutines at once. With a ctx that
+	// has ended it returns at once, and a block only if that is in memory.
 	block.Getter
 	// Has reports whether the block is held on this edge, in memory or on disk.
 	// It must be quick: nothing is fetched.

@@ -13,6 +13,8 @@ import (
 	"github.com/ipfs/boxo/ipld/unixfs"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // fileMap says in which blocks the bytes of a UnixFS file lie. With it, a file is
@@ -156,6 +158,32 @@ func readIndex(b blocks.Block) (links []cid.Cid, sizes []uint64, data []byte, er
 		links = append(links, l.Cid)
 	}
 	return links, fs.BlockSizes(), fs.Data(), nil
+}
+
+// writeLeaves answers from a leaf that is in memory, if the span lies in one. It
+// reports false when nothing was written.
+func (h *hit) writeLeaves(w http.ResponseWriter) bool {
+	leaves, begin := h.route.file.within(h.span)
+	if len(leaves) != 1 {
+		return false
+	}
+	// With a context that has ended, only what needs no waiting is returned.
+	b, src, err := h.g.service.blocks.Get(h.g.ended, leaves[0].cid)
+	if err != nil || src != block.Memory {
+		return false
+	}
+	links, _, data, err := readIndex(b)
+	if err != nil || len(links) > 0 || int64(len(data)) != leaves[0].end-begin {
+		return false
+	}
+	h.g.metrics.block(src, len(b.RawData()))
+	h.body = data[h.span.from-begin : h.span.to-begin]
+	if h.ranged {
+		h.write(w, http.StatusPartialContent)
+	} else {
+		h.write(w, http.StatusOK)
+	}
+	return true
 }
 
 // stream answers from the blocks that the route's map names.

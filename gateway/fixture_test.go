@@ -59,9 +59,13 @@ func (s *shelf) put(c cid.Cid, data []byte, src block.Source) {
 // Get implements Blocks.
 func (s *shelf) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
 	s.mu.Lock()
+	b, ok := s.blocks[string(c.Hash())]
+	if ctx.Err() != nil && b.src != block.Memory {
+		s.mu.Unlock()
+		return nil, 0, context.Cause(ctx)
+	}
 	s.asked[string(c.Hash())]++
 	before := s.before
-	b, ok := s.blocks[string(c.Hash())]
 	s.mu.Unlock()
 	if before != nil {
 		if err := before(ctx, c); err != nil {

@@ -64,6 +64,7 @@ type Gateway struct {
 	draining atomic.Bool
 	lookups  singleflight.Group
 
+	ended  context.Context // has ended: for reads that must not wait
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -102,6 +103,9 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		g.hosts[strings.ToLower(h.Host)] = h
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	ended, end := context.WithCancel(context.Background())
+	end()
+	g.ended = ended
 	service := &blockService{
 		blocks: deps.Blocks, misses: g.misses, metrics: m,
 		timeout: opts.RetrievalTimeout, parallel: opts.FetchParallel,
@@ -233,10 +237,10 @@ func (g *Gateway) SetSites(sites []Site) error {
 	if err != nil {
 		return err
 	}
-	t.carryOver(g.sites.Load())
 	for _, s := range t.list {
 		s.moves = &g.moves
 	}
+	t.carryOver(g.sites.Load())
 	g.sites.Store(t)
 	if g.hot != nil {
 		g.hot.clear()

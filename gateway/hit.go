@@ -120,7 +120,9 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 	case ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag):
 		h.write(w, http.StatusNotModified)
 	case route.file != nil && r.Method == http.MethodGet:
-		h.stream(w, r)
+		if !h.writeLeaves(w) {
+			h.stream(w, r)
+		}
 	case h.ranged:
 		h.write(w, http.StatusPartialContent)
 	default:
@@ -192,6 +194,7 @@ type hit struct {
 	lastMod time.Time
 	span    span
 	ranged  bool
+	body    []byte // of a file that is read by its map
 }
 
 // header sets all fields but those that say where the content came from.
@@ -240,8 +243,8 @@ func (h *hit) write(w http.ResponseWriter, status int) {
 	h.g.metrics.inFlight.Inc()
 	took := time.Since(h.begin)
 	timing := h.g.timings.of(took)
-	var body []byte
-	if status != http.StatusNotModified && h.r.Method != http.MethodHead {
+	body := h.body
+	if status != http.StatusNotModified && h.r.Method != http.MethodHead && h.route.file == nil {
 		body = h.route.body[h.span.from:h.span.to]
 	}
 	var sent int64

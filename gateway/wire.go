@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,14 +21,19 @@ import (
 // then in the name of a handler that wrote nothing is swallowed. Reading and
 // checking requests, keeping connections alive and draining stay with net/http.
 //
-// For HTTP/1.1, it is used by the connection's own goroutine only.
+// Handlers may write to it only in HTTP/1.1, where they run one at a time on the
+// connection's own goroutine.
 type wire struct {
 	net.Conn
 	// stall is how long the client may take for the next writeStep bytes, or for
 	// what is less than that.
-	stall    time.Duration
-	answered bool      // the response is out: what is written until the next request is not for the client
-	allowed  time.Time // when the client was last given the stall time; zero: somebody else set a deadline
+	stall time.Duration
+	// answered: the response is out, and what is written until the next request is not
+	// for the client.
+	answered atomic.Bool
+	// allowed is when the client was last given the stall time (Unix nanoseconds); 0
+	// when somebody else set a deadline since.
+	allowed atomic.Int64
 }
 
 type wireKey struct{}
@@ -65,13 +71,13 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 // everything that net/http wrote for the last request.
 func nextRequest(c net.Conn, state http.ConnState) {
 	if w, ok := c.(*wire); ok && state == http.StateIdle {
-		w.answered = false
+		w.answered.Store(false)
 	}
 }
 
 // Write implements net.Conn.
 func (w *wire) Write(p []byte) (int, error) {
-	if w.answered {
+	if w.answered.Load() {
 		return len(p), nil
 	}
 	if len(p) <= writeStep {
@@ -98,8 +104,9 @@ func (w *wire) writeAll(pieces net.Buffers) (total int, err error) {
 // the last slack: to set the deadline for each small answer would cost as much as to
 // find the answer.
 func (w *wire) allow(slack time.Duration) {
-	if now := time.Now(); now.Sub(w.allowed) >= slack {
-		w.allowed = now
+	now := time.Now()
+	if since := now.UnixNano() - w.allowed.Load(); since >= int64(slack) || since < 0 {
+		w.allowed.Store(now.UnixNano())
 		_ = w.Conn.SetWriteDeadline(now.Add(w.stall))
 	}
 }
@@ -110,14 +117,14 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
-	w.allowed = time.Time{}
+	w.allowed.Store(0)
 	return w.Conn.SetWriteDeadline(t)
 }
 
 // ReadFrom keeps the connection's own way of sending files.
 func (w *wire) ReadFrom(src io.Reader) (int64, error) {
 	to, ok := w.Conn.(io.ReaderFrom)
-	if !ok || w.answered {
+	if !ok || w.answered.Load() {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	var total int64
@@ -184,7 +191,7 @@ func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64,
 		n, err = w.writeAll(net.Buffers{b, body})
 	}
 	*pooled = b
-	w.answered = true
+	w.answered.Store(true)
 	if err != nil {
 		_ = w.Conn.Close() // half an answer is out: nothing can follow it
 	}
