@@ -23,6 +23,8 @@ const (
 	lengthMask = 1<<lengthBits - 1
 	useShift   = lengthBits
 	useMask    = 3 << useShift
+	// The record was read whole and found to be good since it was placed.
+	checkedBit = 1 << (useShift + 2)
 )
 
 type key [4]uint32
@@ -51,6 +53,7 @@ type entry struct {
 
 func (e *entry) length() int   { return int(e.lengthUses & lengthMask) }
 func (e *entry) uses() int     { return int(e.lengthUses & useMask >> useShift) }
+func (e *entry) checked() bool { return e.lengthUses&checkedBit != 0 }
 func (e *entry) present() bool { return e.segment != 0 }
 func (e *entry) empty() bool   { return e.segment == 0 && e.holds == 0 }
 
