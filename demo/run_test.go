@@ -28,6 +28,7 @@ func options(t *testing.T, s *starter) (demo.Options, *bytes.Buffer) {
 	s.t = t
 	var out bytes.Buffer
 	o := demo.DefaultOptions()
+	o.Edges = 1
 	o.Out, o.Live, o.Start = &out, io.Discard, s.start
 	o.Visitors, o.Spread, o.Limit, o.TempDir = 12, 0, time.Minute, t.TempDir()
 	return o, &out

@@ -52,6 +52,7 @@ type smallEdge struct {
 
 func (e *smallEdge) GatewayAddr() string { return e.addrs[0] }
 func (e *smallEdge) AdminAddr() string   { return e.addrs[1] }
+func (e *smallEdge) SwarmAddr() string   { return e.addrs[1] }
 
 // Stop does not drain: Shutdown would wait five seconds for a connection that the
 // other edge's client opened and never needed.
