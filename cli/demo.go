@@ -52,7 +52,7 @@ would fit into an edge's cache, made-up files are added for a fleet.`,
 		},
 	}
 	cmd.Flags().IntVar(&o.Edges, "edges", o.Edges, "how `MANY` edges the largest fleet has; 1 shows a single edge")
-	cmd.Flags().IntVar(&o.Requests, "requests", o.Requests, "how `MANY` requests the crowd makes that comes to a fleet")
+	cmd.Flags().IntVar(&o.Requests, "requests", o.Requests, "how `MANY` requests to a fleet are counted, after as many that fill its caches")
 	cmd.Flags().StringVar(&o.Chart, "chart", o.Chart, "`FILE` for the chart of a fleet, an HTML page; \"\" for none")
 	cmd.Flags().IntVar(&o.Visitors, "visitors", o.Visitors, "how `MANY` visitors come to a single edge")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", o.Seed, "another `NUMBER` is another crowd")

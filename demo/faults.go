@@ -79,7 +79,7 @@ func (f *fleet) withoutEdge(ctx context.Context, e *node) (FaultResult, error) {
 			stopping <- nil
 		}
 	}()
-	r, err := f.suffer(ctx, q, FaultResult{Fault: "edge stopped", Edge: e.spec.Name})
+	r, err := f.suffer(ctx, q, f.Clients, FaultResult{Fault: "edge stopped", Edge: e.spec.Name})
 	over()
 	return r, errors.Join(err, <-stopping, e.stop(ctx))
 }
@@ -99,7 +99,7 @@ func (f *fleet) withoutOrigin(ctx context.Context) (FaultResult, error) {
 			first[r.file] = &RequestError{o.path, o.err}
 		}
 	}
-	r, err := f.suffer(ctx, q, FaultResult{Fault: "origin off"})
+	r, err := f.suffer(ctx, q, 4*f.Clients, FaultResult{Fault: "origin off"})
 	if err != nil {
 		return FaultResult{}, err
 	}
@@ -120,7 +120,7 @@ func (f *fleet) withoutOrigin(ctx context.Context) (FaultResult, error) {
 }
 
 // suffer sends a crowd and counts.
-func (f *fleet) suffer(ctx context.Context, q *queue, r FaultResult) (FaultResult, error) {
+func (f *fleet) suffer(ctx context.Context, q *queue, clients int, r FaultResult) (FaultResult, error) {
 	defer q.close()
 	var origin *meter
 	if f.origin.Edge != nil {
@@ -132,7 +132,7 @@ func (f *fleet) suffer(ctx context.Context, q *queue, r FaultResult) (FaultResul
 	}
 	limited, cancel := context.WithTimeout(ctx, f.Limit)
 	defer cancel()
-	watch(fleetRefresh, func() { q.run(limited, f.Clients) }, func() {
+	watch(fleetRefresh, func() { q.run(limited, clients) }, func() {
 		f.out.faultProgress(r, min(int(q.next.Load()), len(q.requests)), len(q.requests))
 	})
 	if err := ctx.Err(); err != nil {

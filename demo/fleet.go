@@ -35,9 +35,10 @@ func largeEnough(c *content, o Options) (*content, error) {
 type fleet struct {
 	*show
 	appetite *appetite
-	requests []request
-	known    cids
-	failure  error // responses that were not what they should be
+	// filling is what comes first, to fill the caches, and requests what counts.
+	filling, requests []request
+	known             cids
+	failure           error // responses that were not what they should be
 }
 
 // A FleetResult is what the crowd's visit to a fleet has come to. Its origin counts
@@ -45,13 +46,15 @@ type fleet struct {
 // sibling had to fetch there first.
 type FleetResult struct {
 	Edges int `json:"edges"`
+	// Filling is how many requests came before those that are counted.
+	Filling int `json:"filling"`
 	Result
 	Lines
 }
 
 func (f *fleet) run(ctx context.Context) error {
 	f.appetite = newAppetite(f.content, f.Seed)
-	f.requests = f.appetite.next(f.Requests)
+	f.filling, f.requests = f.appetite.next(f.Requests), f.appetite.next(f.Requests)
 	f.out.fleets(f.show)
 	var results []FleetResult
 	for n := 1; n <= f.Edges; n++ {
@@ -88,14 +91,19 @@ func (f *fleet) measure(ctx context.Context, n int) (FleetResult, error) {
 	if err := f.assemble(ctx, n); err != nil {
 		return FleetResult{}, err
 	}
-	r := FleetResult{Edges: n}
-	var err error
-	r.Result, err = f.visit(ctx, edgesText(n), f.requests, func(now Result) { f.out.fleetProgress(n, now, f.Requests) })
+	fill, err := f.visit(ctx, edgesText(n), f.filling, func(now Result) { f.out.filling(n, now, len(f.filling)) })
 	if err != nil {
 		return FleetResult{}, err
 	}
-	// A phase that was cut short is compared with what it got to.
-	r.Lines = compareWith(f.requests[:min(r.Requests, len(f.requests))], n, f.Memory+f.Disk)
+	counted, err := f.visit(ctx, edgesText(n), f.requests, func(now Result) { f.out.fleetProgress(n, now, len(f.requests)) })
+	if err != nil {
+		return FleetResult{}, err
+	}
+	// On a machine too slow for all of them, larger fleets get no more requests than
+	// this one got, so that they can still be compared.
+	f.filling, f.requests = f.filling[:fill.Requests], f.requests[:counted.Requests]
+	counted.Cut = counted.Cut || fill.Cut
+	r := FleetResult{Edges: n, Filling: fill.Requests, Result: counted, Lines: compareWith(f.filling, f.requests, n, f.Memory+f.Disk)}
 	f.out.fleetDone(r)
 	return r, nil
 }

@@ -17,9 +17,10 @@ func (p *printer) fleets(s *show) {
 	}
 	p.settle(
 		line{{fmt.Sprintf("  Each edge has %s of memory and %s of disk for it.", capacity(s.Memory), capacity(s.Disk)), plain}},
-		line{{fmt.Sprintf("  The same %s (Zipf %.1f) come to each fleet, which begins empty.", count(s.Requests, "request"), zipf), plain}},
+		line{{fmt.Sprintf("  The same %s (Zipf %.1f) come to each fleet; as many before them fill", count(s.Requests, "request"), zipf), plain}},
+		line{{"  its caches and are not counted.", plain}},
 		line{},
-		line{{"Sent by the origin", bold}, {", of what visitors were sent", plain}},
+		line{{"Sent by the origin", bold}, {", of all that visitors were sent", plain}},
 	)
 }
 
@@ -29,6 +30,17 @@ func capacity(n int64) string { return humanize.IBytes(uint64(n)) }
 func (p *printer) gathering(edges int) {
 	if p.terminal {
 		p.draw(line{{fmt.Sprintf("  %-9s", edgesText(edges)), bold}, {" starting", dim}})
+	}
+}
+
+// filling shows how far the caches of a fleet are filled.
+func (p *printer) filling(edges int, r Result, requests int) {
+	text := fmt.Sprintf(" filling the caches: %s of %s", number(r.Requests), count(requests, "request"))
+	switch {
+	case p.json && p.due(plainEvery):
+		p.event("filling", FleetResult{Edges: edges, Result: r})
+	case !p.json && (p.terminal || p.due(plainEvery)):
+		p.draw(line{{fmt.Sprintf("  %-9s", edgesText(edges)), bold}, {text, dim}})
 	}
 }
 
@@ -150,18 +162,14 @@ func (p *printer) fleetTable(results []FleetResult, faults []FaultResult) {
 	p.write(p.out, "\n"+fleetTableOf(results, faults))
 }
 
-func fleetTableOf(fleets []FleetResult, faults []FaultResult) string {
+// fleetRows are the rows of a fleet's table, and what its columns show.
+func fleetRows(fleets []FleetResult) (rows []row, columns []Result) {
 	lines := map[string]Lines{}
-	var results []Result
-	checked, cutShort := 0, false
 	for _, f := range fleets {
 		lines[f.Phase] = f.Lines
-		results = append(results, f.Result)
-		checked += f.Requests - f.Failed
-		cutShort = cutShort || f.Cut
+		columns = append(columns, f.Result)
 	}
-	var rows []row
-	for _, w := range rowsOf(results, articled) {
+	for _, w := range rowsOf(columns, articled) {
 		rows = append(rows, w)
 		if w.name == "  bytes per request" {
 			rows = append(rows,
@@ -169,23 +177,37 @@ func fleetTableOf(fleets []FleetResult, faults []FaultResult) string {
 				row{"  separate caches", func(r Result) string { return perRequest(lines[r.Phase].Separate) }})
 		}
 	}
+	return rows, columns
+}
+
+func fleetTableOf(fleets []FleetResult, faults []FaultResult) string {
 	var b strings.Builder
-	writeRows(&b, 24, rows, results)
-	b.WriteString("\nOne ideal cache, of all edges' bytes, and separate caches are computed: the same\nrequests were replayed through LRU caches.\n")
+	rows, columns := fleetRows(fleets)
+	writeRows(&b, 24, rows, columns)
+	b.WriteString("\nOne ideal cache, of the summed size, and separate caches are computed: the same\nrequests were replayed through LRU caches. What filled the caches is not counted.\n")
+	checked, cutShort := 0, false
+	for _, f := range fleets {
+		checked += f.Filling + f.Requests - f.Failed
+		cutShort = cutShort || f.Cut
+	}
 	if len(faults) > 0 {
 		b.WriteByte('\n')
 	}
 	for _, r := range faults {
-		title := "Origin off"
-		if r.Edge != "" {
-			title = r.Edge + " stopped halfway"
-		}
-		fmt.Fprintf(&b, "%s: %s\n", title, outcomeOf(r))
+		fmt.Fprintf(&b, "%s: %s\n", faultTitle(r), outcomeOf(r))
 		checked += r.Served
 		cutShort = cutShort || r.Cut
 	}
 	writeChecked(&b, checked, cutShort)
 	return b.String()
+}
+
+// faultTitle says what went wrong, and with how much left.
+func faultTitle(r FaultResult) string {
+	if r.Edge != "" {
+		return r.Edge + " stopped halfway"
+	}
+	return "Origin switched off"
 }
 
 // articled names a place in a sentence.

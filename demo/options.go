@@ -76,8 +76,8 @@ type Options struct {
 	// spread over Spread.
 	Visitors int
 	Spread   time.Duration
-	// Requests is how many requests the crowd makes that comes to a fleet, and
-	// Clients how many of them it makes at once.
+	// Requests is how many requests of the crowd that comes to a fleet are counted,
+	// after as many that fill its caches, and Clients how many it makes at once.
 	Requests, Clients int
 	// Memory and Disk are the sizes of the caches of each edge of a fleet, in
 	// bytes. If what is published is not at least twice as large as the caches of
@@ -108,12 +108,12 @@ func DefaultOptions() Options {
 		Width:        80,
 		Visitors:     80,
 		Spread:       2 * time.Second,
-		Requests:     16_000,
+		Requests:     6000,
 		Clients:      8,
 		Memory:       2 << 20,
 		Disk:         16 << 20,
-		LibraryFiles: 3000,
-		LibraryBytes: 96 << 20,
+		LibraryFiles: 2000,
+		LibraryBytes: 80 << 20,
 		Chart:        "demo-chart.html",
 		Limit:        15 * time.Second,
 		Seed:         1,

@@ -48,19 +48,29 @@ func (c *byteLRU) ask(id blockID, size int64) bool {
 	return false
 }
 
-// replay sends requests through caches of the given number of bytes each, one after
-// the other in turn, and returns the bytes that they had to fetch.
-func replay(requests []request, caches int, capacity int64) (missed int64) {
+// replay sends requests through caches of the given number of bytes each, which take
+// turns, and returns the bytes that they had to fetch after the first ones, which
+// fill them.
+func replay(filling, requests []request, caches int, capacity int64) (missed int64) {
 	lrus := make([]*byteLRU, caches)
 	for i := range lrus {
 		lrus[i] = newByteLRU(capacity)
 	}
-	for i, r := range requests {
-		for at := r.offset; at < r.offset+r.length; at += chunk {
-			size := min(chunk, r.offset+r.length-at)
-			if !lrus[i%caches].ask(blockID{r.file, at / chunk}, size) {
-				missed += size
-			}
+	for _, r := range [][]request{filling, requests} {
+		missed = 0
+		for i, r := range r {
+			missed += lrus[i%caches].serve(r)
+		}
+	}
+	return missed
+}
+
+// serve asks for the blocks of a request and returns the bytes that were not there.
+func (c *byteLRU) serve(r request) (missed int64) {
+	for at := r.offset; at < r.offset+r.length; at += chunk {
+		size := min(chunk, r.offset+r.length-at)
+		if !c.ask(blockID{r.file, at / chunk}, size) {
+			missed += size
 		}
 	}
 	return missed
@@ -78,11 +88,11 @@ type Lines struct {
 }
 
 // compareWith computes the lines for a number of edges.
-func compareWith(requests []request, edges int, capacity int64) Lines {
+func compareWith(filling, requests []request, edges int, capacity int64) Lines {
 	n := max(float64(len(requests)), 1)
 	return Lines{
-		Separate: float64(replay(requests, edges, capacity)) / n,
-		Ideal:    float64(replay(requests, 1, int64(edges)*capacity)) / n,
+		Separate: float64(replay(filling, requests, edges, capacity)) / n,
+		Ideal:    float64(replay(filling, requests, 1, int64(edges)*capacity)) / n,
 	}
 }
 
