@@ -19,7 +19,7 @@ var chartPage string
 
 // Measures of the chart, in units of its SVG.
 const (
-	chartWidth, chartHeight = 880.0, 360.0
+	chartWidth, chartHeight = 880.0, 346.0
 	chartLeft, chartRight   = 76.0, 720.0
 	chartTop, chartBottom   = 26.0, 310.0
 	nameSpace               = 18.0 // between names at the right end
@@ -78,6 +78,23 @@ type chartPart struct {
 	X, Y, W, H coordinate
 }
 
+// checkChart finds out before a long demo whether its chart can be written.
+func (o Options) checkChart() error {
+	if o.Chart == "" {
+		return nil
+	}
+	if info, err := os.Stat(o.Chart); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("chart %s: exists and is no file", o.Chart)
+	}
+	switch info, err := os.Stat(filepath.Dir(o.Chart)); {
+	case err != nil:
+		return fmt.Errorf("chart %s: %w", o.Chart, err)
+	case !info.IsDir():
+		return fmt.Errorf("chart %s: %s is no folder", o.Chart, filepath.Dir(o.Chart))
+	}
+	return nil
+}
+
 // writeChart writes the chart if one is wanted. It appears whole or not at all.
 func (f *fleet) writeChart(results []FleetResult, faults []FaultResult) (err error) {
 	if f.Chart == "" {
@@ -112,6 +129,7 @@ func (f *fleet) describe() setting {
 			fmt.Sprintf("Every fleet began empty. The same %s came to each, %d at a time, the edges taking turns: the first %s filled the caches, the others were counted. What is asked for follows Zipf's law with exponent %.1f.",
 				count(len(f.filling)+len(f.requests), "request"), f.Clients, number(len(f.filling)), zipf),
 			"Separate caches and the ideal cache are computed, not measured: the very same sequence of requests, filling included, was replayed through simulated caches that forget the least recently used block and are bounded by bytes. Separate: one for each edge, as large as its memory and disk together. Ideal: a single one of the summed size. Neither pays for anything but the bytes.",
+			"What separates the fleet from the ideal: memory mostly repeats what disks hold, and up to a tenth of each disk holds copies of what is much asked for and at home on another edge. What brings it closer: the store on disk forgets more cleverly than by least recent use.",
 			"What the origin sent is what it counted itself. Every response was compared byte for byte with the file it should be.",
 			"Origin, edges and visitors shared one machine; times say little about a fleet of real ones.",
 		},
@@ -143,7 +161,7 @@ func layOut(s setting, results []FleetResult, faults []FaultResult) *chart {
 		return coordinate(chartBottom - v/top*(chartBottom-chartTop))
 	}
 	for v := 0.0; v <= top; v += step {
-		c.Ticks = append(c.Ticks, chartTick{y(v), perRequest(v)})
+		c.Ticks = append(c.Ticks, chartTick{y(v), strings.Replace(perRequest(v), ".0 ", " ", 1)})
 	}
 	for i, r := range results {
 		c.Columns = append(c.Columns, chartColumn{columnX(i, len(results)), r.Phase})

@@ -34,6 +34,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err == nil && o.Edges > 1 {
 		c, err = largeEnough(c, o)
 	}
+	if err == nil && o.Edges > 1 {
+		err = o.checkChart()
+	}
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}

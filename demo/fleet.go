@@ -246,7 +246,9 @@ func (f *fleet) visit(ctx context.Context, name string, requests []request, prog
 
 // credit corrects a result for what edges cannot see: whether the sibling that
 // answered had to ask the origin first. The bytes are exact; requests are taken to
-// need one block from the origin each, which a few that need a folder's do not.
+// need one block from the origin each, which a few that need a folder's do not. The
+// folders on the way to a file are mostly read from memory, and are no bytes that a
+// visitor gets: memory's share is what the other places leave of those.
 func (r *Result) credit(edges, origin counters) {
 	r.OriginRequests = origin.served
 	onBehalf := int(max(0, origin.served-edges.blocks["origin"]))
@@ -256,6 +258,7 @@ func (r *Result) credit(edges, origin counters) {
 	bytes := min(max(0, origin.sentBytes-edges.blockBytes["origin"]), r.BytesFrom["sibling"])
 	r.BytesFrom["sibling"] -= bytes
 	r.BytesFrom["origin"] = origin.sentBytes
+	r.BytesFrom["memory"] = max(0, r.Bytes-r.BytesFrom["disk"]-r.BytesFrom["sibling"]-r.BytesFrom["origin"])
 	r.OriginBytesPerRequest = 0
 	if r.Requests > 0 {
 		r.OriginBytesPerRequest = float64(origin.sentBytes) / float64(r.Requests)

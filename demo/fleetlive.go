@@ -174,7 +174,8 @@ func fleetRows(fleets []FleetResult) (rows []row, columns []Result) {
 		if w.name == "  bytes per request" {
 			rows = append(rows,
 				row{"  one ideal cache", func(r Result) string { return perRequest(lines[r.Phase].Ideal) }},
-				row{"  separate caches", func(r Result) string { return perRequest(lines[r.Phase].Separate) }})
+				row{"  separate caches", func(r Result) string { return perRequest(lines[r.Phase].Separate) }},
+				row{"  saved, of the ideal", func(r Result) string { return percent(lines[r.Phase].saved(r)) }})
 		}
 	}
 	return rows, columns
@@ -184,7 +185,7 @@ func fleetTableOf(fleets []FleetResult, faults []FaultResult) string {
 	var b strings.Builder
 	rows, columns := fleetRows(fleets)
 	writeRows(&b, 24, rows, columns)
-	b.WriteString("\nOne ideal cache, of the summed size, and separate caches are computed: the same\nrequests were replayed through LRU caches. What filled the caches is not counted.\n")
+	b.WriteString("\nOne ideal cache, of the summed size, and separate caches are computed: the same\nrequests were replayed through LRU caches. Saved is what the origin did not have\nto send. What filled the caches is not counted.\n")
 	checked, cutShort := 0, false
 	for _, f := range fleets {
 		checked += f.Filling + f.Requests - f.Failed
@@ -201,6 +202,8 @@ func fleetTableOf(fleets []FleetResult, faults []FaultResult) string {
 	writeChecked(&b, checked, cutShort)
 	return b.String()
 }
+
+func percent(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) }
 
 // faultTitle says what went wrong, and with how much left.
 func faultTitle(r FaultResult) string {

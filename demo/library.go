@@ -127,7 +127,7 @@ func (c *content) withLibrary(l *library) (*content, error) {
 // whole names the content, and says so if some of it was made up.
 func (c *content) whole() string {
 	if c.madeUp > 0 {
-		return fmt.Sprintf("%s and %s made up", c.title, count(c.madeUp, "file"))
+		return fmt.Sprintf("%s and %s", c.title, count(c.madeUp, "made-up file"))
 	}
 	return c.title
 }

@@ -110,7 +110,7 @@ func DefaultOptions() Options {
 		Spread:       2 * time.Second,
 		Requests:     6000,
 		Clients:      8,
-		Memory:       2 << 20,
+		Memory:       1 << 20,
 		Disk:         16 << 20,
 		LibraryFiles: 2000,
 		LibraryBytes: 80 << 20,

@@ -87,6 +87,16 @@ type Lines struct {
 	Ideal float64 `json:"ideal"`
 }
 
+// saved returns what a fleet spared its origin as a share of what the ideal cache
+// would have spared it.
+func (l Lines) saved(r Result) float64 {
+	sent := float64(r.Bytes) / float64(max(r.Requests, 1))
+	if ideal := sent - l.Ideal; ideal > 0 {
+		return (sent - r.OriginBytesPerRequest) / ideal
+	}
+	return 1
+}
+
 // compareWith computes the lines for a number of edges.
 func compareWith(filling, requests []request, edges int, capacity int64) Lines {
 	n := max(float64(len(requests)), 1)
