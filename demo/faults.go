@@ -113,7 +113,9 @@ func (f *fleet) withoutOrigin(ctx context.Context) (FaultResult, error) {
 			r.NotHeld += times
 		default:
 			r.Failed += times
-			f.failure = errors.Join(f.failure, fmt.Errorf("%w, though %s has it", first[name], strings.Join(held, ", ")))
+			if f.failure == nil { // one says enough
+				f.failure = fmt.Errorf("%w, though %s has it", first[name], strings.Join(held, ", "))
+			}
 		}
 	}
 	return r, nil

@@ -17,8 +17,8 @@ func (p *printer) fleets(s *show) {
 	}
 	p.settle(
 		line{{fmt.Sprintf("  Each edge has %s of memory and %s of disk for it.", capacity(s.Memory), capacity(s.Disk)), plain}},
-		line{{fmt.Sprintf("  The same %s (Zipf %.1f) come to each fleet; as many before them fill", count(s.Requests, "request"), zipf), plain}},
-		line{{"  its caches and are not counted.", plain}},
+		line{{fmt.Sprintf("  The same %s (Zipf %.1f) come to each fleet, after as many", count(s.Requests, "request"), zipf), plain}},
+		line{{"  that fill its caches and are not counted.", plain}},
 		line{},
 		line{{"Sent by the origin", bold}, {", of all that visitors were sent", plain}},
 	)
@@ -143,9 +143,9 @@ func (p *printer) faultDone(r FaultResult) {
 
 // outcomeOf is what became of a fault, in one sentence.
 func outcomeOf(r FaultResult) string {
-	text := fmt.Sprintf("%s of %s served", number(r.Served), count(r.Requests, "request"))
+	text := fmt.Sprintf("%s of %s served", number(r.Served), number(r.Requests))
 	if r.Moved > 0 {
-		text += fmt.Sprintf(", %s of them by another edge", number(r.Moved))
+		text += fmt.Sprintf(", %s by another edge", number(r.Moved))
 	}
 	if r.Fault == "origin off" {
 		text += fmt.Sprintf("; %s for what no edge held", number(r.NotHeld))

@@ -115,7 +115,7 @@ func DefaultOptions() Options {
 		LibraryFiles: 2000,
 		LibraryBytes: 80 << 20,
 		Chart:        "demo-chart.html",
-		Limit:        15 * time.Second,
+		Limit:        40 * time.Second,
 		Seed:         1,
 	}
 }
