@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 )
+
+// secondAttempt is when a visitor who was refused tries again. An edge that could not
+// get a block remembers that for two seconds.
+const secondAttempt = 2500 * time.Millisecond
 
 // A FaultResult is what became of a crowd while something was wrong.
 type FaultResult struct {
@@ -22,6 +25,9 @@ type FaultResult struct {
 	// than the one first asked.
 	Served int `json:"served"`
 	Moved  int `json:"moved"`
+	// Again were served at the second attempt only, although an edge held the file all
+	// the time.
+	Again int `json:"again"`
 	// NotHeld were refused, rightly: no edge held the file.
 	NotHeld int `json:"not_held"`
 	// Failed were not answered, or with wrong bytes, or not at all though an edge
@@ -100,25 +106,45 @@ func (f *fleet) withoutOrigin(ctx context.Context) (FaultResult, error) {
 		}
 	}
 	r, err := f.suffer(ctx, q, 4*f.Clients, FaultResult{Fault: "origin off"})
-	if err != nil {
-		return FaultResult{}, err
+	if err == nil {
+		err = f.judge(ctx, q, &r, refused, first)
 	}
-	for name, times := range refused {
+	return r, err
+}
+
+// judge decides about requests that were refused with the origin off: rightly, when
+// no edge holds the file. Otherwise a visitor who tries again later has to get it.
+func (f *fleet) judge(ctx context.Context, q *queue, r *FaultResult, refused map[string]int, first map[string]error) error {
+	defer q.close()
+	waited := false
+	for i, file := range f.content.files {
+		times := refused[file.name]
+		if times == 0 {
+			continue
+		}
 		r.Requests += times
-		held, err := f.holders(ctx, name)
-		switch {
-		case err != nil:
-			return FaultResult{}, err
-		case len(held) == 0:
+		held, err := f.holders(ctx, file)
+		if err != nil {
+			return err
+		}
+		if len(held) == 0 {
 			r.NotHeld += times
-		default:
-			r.Failed += times
-			if f.failure == nil { // one says enough
-				f.failure = fmt.Errorf("%w, though %s has it", first[name], strings.Join(held, ", "))
-			}
+			continue
+		}
+		if !waited {
+			waited = pause(ctx, secondAttempt)
+		}
+		if q.content.fetch(ctx, q.client, q.sites[i%len(q.sites)], request{file: file.name, length: file.size}).err == nil {
+			r.Served += times
+			r.Again += times
+			continue
+		}
+		r.Failed += times
+		if f.failure == nil { // one says enough
+			f.failure = fmt.Errorf("%w, though %s has it", first[file.name], strings.Join(held, ", "))
 		}
 	}
-	return r, nil
+	return ctx.Err()
 }
 
 // suffer sends a crowd and counts.
@@ -157,17 +183,16 @@ func (f *fleet) suffer(ctx context.Context, q *queue, clients int, r FaultResult
 
 // holders returns the edges that hold a file. It knows only of files that are one
 // block and were served before; no edge holds one that never was.
-func (f *fleet) holders(ctx context.Context, name string) ([]string, error) {
-	id, ok := f.known.Load(name)
-	i := slices.IndexFunc(f.content.files, func(have file) bool { return have.name == name })
-	if !ok || f.content.files[i].size > chunk {
+func (f *fleet) holders(ctx context.Context, of file) ([]string, error) {
+	id, ok := f.known.Load(of.name)
+	if !ok || of.size > chunk {
 		return nil, nil
 	}
 	var where struct {
 		Holders []string `json:"holders"`
 	}
 	if err := f.ask(ctx, f.edges[0], "/api/v1/swarm/where?cid="+url.QueryEscape(id.(string)), &where); err != nil {
-		return nil, fmt.Errorf("ask where %s is: %w", name, err)
+		return nil, fmt.Errorf("ask where %s is: %w", of.name, err)
 	}
 	return where.Holders, nil
 }

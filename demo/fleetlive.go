@@ -147,6 +147,9 @@ func outcomeOf(r FaultResult) string {
 	if r.Moved > 0 {
 		text += fmt.Sprintf(", %s by another edge", number(r.Moved))
 	}
+	if r.Again > 0 {
+		text += fmt.Sprintf(", %s at the second attempt", number(r.Again))
+	}
 	if r.Fault == "origin off" {
 		text += fmt.Sprintf("; %s for what no edge held", number(r.NotHeld))
 	}

@@ -166,25 +166,37 @@ func TestWrongBytesFailTheFleet(t *testing.T) {
 	}
 }
 
-// An edge that refuses what the fleet holds, with the origin off, has failed.
-func TestRefusingWhatIsHeldFails(t *testing.T) {
-	s := &starter{}
-	s.corrupt = func(path string, w http.ResponseWriter) bool {
-		s.mu.Lock()
-		originOff := len(s.running) > 0 && s.running[0].spec.Name != "origin"
-		s.mu.Unlock()
-		if originOff {
-			http.Error(w, "no", http.StatusBadGateway)
-		}
-		return originOff
+// An edge that refuses what the fleet holds, with the origin off, has failed, unless
+// it serves it a little later.
+func TestRefusingWhatIsHeld(t *testing.T) {
+	for name, forever := range map[string]bool{"forever": true, "for a moment": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits for the second attempt
+			s := &starter{}
+			var refused atomic.Int64
+			s.corrupt = func(path string, w http.ResponseWriter) bool {
+				s.mu.Lock()
+				originOff := len(s.running) > 0 && s.running[0].spec.Name != "origin"
+				s.mu.Unlock()
+				if !originOff || !forever && refused.Add(1) > 15 {
+					return false
+				}
+				http.Error(w, "no", http.StatusBadGateway)
+				return true
+			}
+			o, out := fleetOptions(t, s)
+			o.Edges, o.JSON = 2, true
+			err := demo.Run(t.Context(), o)
+			off := resultsOfFleet(t, out).Faults[1]
+			switch {
+			case forever && (err == nil || !strings.Contains(err.Error(), "though edge-") || off.Failed == 0):
+				t.Errorf("got %v, %+v", err, off)
+			case !forever && (err != nil || off.Again == 0 || off.Failed != 0 || off.Again+off.NotHeld != 15):
+				t.Errorf("got %v, %+v", err, off)
+			}
+			clean(t, s, o)
+		})
 	}
-	o, _ := fleetOptions(t, s)
-	o.Edges = 2
-	err := demo.Run(t.Context(), o)
-	if err == nil || !strings.Contains(err.Error(), "though edge-") {
-		t.Errorf("got %v", err)
-	}
-	clean(t, s, o)
 }
 
 func TestFailedStartOfAFleetCleansUp(t *testing.T) {
