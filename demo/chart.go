@@ -156,7 +156,7 @@ func layOut(s setting, results []FleetResult, faults []FaultResult) *chart {
 		most = max(most, r.OriginBytesPerRequest, r.Separate, r.Ideal)
 	}
 	step := niceStep(most / 4)
-	top := step * math.Ceil(most/step)
+	top := 1.05 * most
 	y := func(v float64) coordinate {
 		return coordinate(chartBottom - v/top*(chartBottom-chartTop))
 	}

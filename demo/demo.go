@@ -156,6 +156,9 @@ func (n *node) siteURL() string {
 	return "http://" + net.JoinHostPort(siteHost, port) + "/"
 }
 
+// peer is how siblings name a node.
+func (n *node) peer() string { return n.spec.Name + "@" + n.SwarmAddr() }
+
 // serving says where a node is to be found.
 func (s *show) serving(n *node) Serving {
 	_, port, _ := net.SplitHostPort(n.addr)

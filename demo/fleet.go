@@ -118,7 +118,7 @@ func (f *fleet) assemble(ctx context.Context, n int) error {
 			Memory: f.Memory, Disk: f.Disk, Secret: f.Secret,
 		})
 		if i > 1 {
-			e.spec.Peers = []string{f.edges[0].spec.Name + "@" + f.edges[0].SwarmAddr()}
+			e.spec.Peers = []string{f.edges[0].peer()}
 		}
 		if err := f.start(ctx, e); err != nil {
 			return err

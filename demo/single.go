@@ -152,8 +152,11 @@ func (s *show) reviveOrigin(ctx context.Context) error {
 	if s.origin.addr == before {
 		return nil
 	}
-	for _, n := range s.edges {
+	for i, n := range s.edges {
 		n.spec.Origin = "http://" + s.origin.addr
+		if i > 0 {
+			n.spec.Peers = []string{s.edges[0].peer()}
+		}
 		if err := n.stop(ctx); err != nil {
 			return fmt.Errorf("demo: %w", ended(ctx, err))
 		}
