@@ -3,8 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,12 +21,17 @@ func newDemo(env Environment) *cobra.Command {
 	o := demo.DefaultOptions()
 	cmd := &cobra.Command{
 		Use:   "demo [PATH]",
-		Short: "Show on this machine what an edge does: an origin, an edge and a crowd",
-		Long: `Start an origin and an edge on this machine, publish a website, and send a crowd
-of visitors through the edge: to a cold one, a warm one, with the origin switched
-off, and after a restart. Shows live what came from where, and ends with a table.
+		Short: "Show on this machine what a fleet does: an origin, edges and a crowd",
+		Long: `Start an origin on this machine, publish a website, and send the same crowd to a
+new fleet of one edge, of two, and so on. Shows live what came from where, and ends
+with a table and a chart of how the origin's load falls with each edge. At the end
+an edge is stopped while the crowd is there, and the origin is switched off.
 
-PATH is a folder or a file to publish; without it, the bundled website.`,
+With --edges 1, a crowd visits one edge: cold, warm, with the origin switched off,
+and after a restart.
+
+PATH is a folder or a file to publish; without it, the bundled website. If that
+would fit into an edge's cache, made-up files are added for a fleet.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -31,19 +40,39 @@ PATH is a folder or a file to publish; without it, the bundled website.`,
 			o.Out, o.Live = env.Out, env.Err
 			o.Terminal, o.Width = env.Terminal, env.Width
 			o.Color = env.Terminal && variable(env, "NO_COLOR") == ""
-			o.Start = startDemoEdge
+			o.Start, o.Secret = startDemoEdge, edge.NewSecret()
+			o.Spread = min(o.Spread, time.Duration(o.Visitors)*25*time.Millisecond)
+			if err := demoFlags(cmd, o.Edges); err != nil {
+				return usageError{err}
+			}
 			if err := o.Validate(); err != nil {
 				return usageError{err}
 			}
 			return demo.Run(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().IntVar(&o.Edges, "edges", o.Edges, "how `MANY` edges stand in front of the origin (one, until edges share what they have)")
-	cmd.Flags().IntVar(&o.Visitors, "visitors", o.Visitors, "how `MANY` visitors come")
+	cmd.Flags().IntVar(&o.Edges, "edges", o.Edges, "how `MANY` edges the largest fleet has; 1 shows a single edge")
+	cmd.Flags().IntVar(&o.Requests, "requests", o.Requests, "how `MANY` requests to a fleet are counted, after as many that fill its caches")
+	cmd.Flags().StringVar(&o.Chart, "chart", o.Chart, "`FILE` for the chart of a fleet, an HTML page; \"\" for none")
+	cmd.Flags().IntVar(&o.Visitors, "visitors", o.Visitors, "how `MANY` visitors come to a single edge")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", o.Seed, "another `NUMBER` is another crowd")
-	cmd.Flags().BoolVar(&o.Keep, "keep", false, "leave the edge running, until Ctrl-C")
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "leave everything running, until Ctrl-C")
 	cmd.Flags().BoolVar(&o.JSON, "json", false, "print one JSON object per line")
 	return cmd
+}
+
+// demoFlags refuses flags that would have no effect.
+func demoFlags(cmd *cobra.Command, edges int) error {
+	idle, need := []string{"visitors"}, "only with --edges 1"
+	if edges == 1 {
+		idle, need = []string{"requests", "chart"}, "only with more than one edge"
+	}
+	for _, name := range idle {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s: %s", name, need)
+		}
+	}
+	return nil
 }
 
 // A demoEdge is an edge that runs in this process.
@@ -61,6 +90,16 @@ func startDemoEdge(_ context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
 	cfg.Admin.Listen = "127.0.0.1:0"
 	if spec.Origin != "" {
 		cfg.Origins = []config.Origin{{Type: "gateway", URL: spec.Origin}}
+	}
+	if spec.Memory > 0 {
+		cfg.Cache.Memory = config.Size(spec.Memory)
+	}
+	if spec.Disk > 0 {
+		cfg.Cache.Disk = config.Size(spec.Disk)
+	}
+	if spec.Secret != "" {
+		cfg.Swarm.Secret, cfg.Swarm.Peers = config.Secret(spec.Secret), spec.Peers
+		cfg.Swarm.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
 	}
 	if spec.SiteHost != "" {
 		cfg.Sites = []config.Site{{Host: spec.SiteHost, Content: spec.SiteContent}}
@@ -80,6 +119,17 @@ func startDemoEdge(_ context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
 // GatewayAddr and AdminAddr implement [demo.Edge].
 func (d *demoEdge) GatewayAddr() string { return d.Edge.GatewayAddr().String() }
 func (d *demoEdge) AdminAddr() string   { return d.Edge.AdminAddr().String() }
+
+// SwarmAddr implements [demo.Edge]. The address is a multiaddr such as
+// /ip4/127.0.0.1/tcp/4001/p2p/12D3...
+func (d *demoEdge) SwarmAddr() string {
+	for _, a := range d.SwarmAddrs() {
+		if parts := strings.Split(a, "/"); len(parts) > 4 && parts[3] == "tcp" {
+			return net.JoinHostPort(parts[2], parts[4])
+		}
+	}
+	return ""
+}
 
 // Stop implements [demo.Edge].
 func (d *demoEdge) Stop(ctx context.Context) error {

@@ -29,6 +29,8 @@ type content struct {
 	bytes int64
 	// skipped counts what is neither a file nor a folder: symlinks, sockets.
 	skipped int
+	// madeUp counts the files, last in files, that were generated.
+	madeUp int
 }
 
 type file struct {

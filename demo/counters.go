@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,17 +14,36 @@ import (
 
 // counters are what an edge has counted since it was started.
 type counters struct {
-	blockBytes     map[string]int64 // by source
-	originRequests int64
+	blocks, blockBytes map[string]int64 // read for visitors, by source
+	originRequests     int64            // made of the origin
+	served, sentBytes  int64            // requests answered, and bytes of bodies
 }
 
 // since returns what was counted between two readings.
 func (c counters) since(before counters) counters {
-	d := counters{blockBytes: map[string]int64{}, originRequests: c.originRequests - before.originRequests}
-	for source, n := range c.blockBytes {
-		d.blockBytes[source] = n - before.blockBytes[source]
+	c.blocks, c.blockBytes = combine(c.blocks, before.blocks, -1), combine(c.blockBytes, before.blockBytes, -1)
+	c.originRequests -= before.originRequests
+	c.served -= before.served
+	c.sentBytes -= before.sentBytes
+	return c
+}
+
+// plus returns what two edges counted together.
+func (c counters) plus(other counters) counters {
+	c.blocks, c.blockBytes = combine(c.blocks, other.blocks, 1), combine(c.blockBytes, other.blockBytes, 1)
+	c.originRequests += other.originRequests
+	c.served += other.served
+	c.sentBytes += other.sentBytes
+	return c
+}
+
+// combine returns a + sign*b for each place.
+func combine(a, b map[string]int64, sign int64) map[string]int64 {
+	sum := map[string]int64{}
+	for _, place := range places {
+		sum[place] = a[place] + sign*b[place]
 	}
-	return d
+	return sum
 }
 
 // A meter reads the counters of an edge from its /metrics.
@@ -82,14 +102,30 @@ func parseCounters(text io.Reader) (counters, error) {
 	if err != nil {
 		return counters{}, err
 	}
-	c := counters{blockBytes: map[string]int64{}}
-	for _, m := range families["shoal_block_bytes_total"].GetMetric() {
-		c.blockBytes[label(m, "source")] += int64(m.GetCounter().GetValue())
-	}
-	for _, m := range families["shoal_origin_requests_total"].GetMetric() {
-		c.originRequests += int64(m.GetCounter().GetValue())
+	c := counters{
+		blocks:         bySource(families["shoal_blocks_total"]),
+		blockBytes:     bySource(families["shoal_block_bytes_total"]),
+		originRequests: total(families["shoal_origin_requests_total"]),
+		served:         total(families["shoal_http_requests_total"]),
+		sentBytes:      total(families["shoal_http_response_bytes_total"]),
 	}
 	return c, nil
+}
+
+func bySource(f *dto.MetricFamily) map[string]int64 {
+	counts := map[string]int64{}
+	for _, m := range f.GetMetric() {
+		counts[label(m, "source")] += int64(m.GetCounter().GetValue())
+	}
+	return counts
+}
+
+func total(f *dto.MetricFamily) int64 {
+	var sum int64
+	for _, m := range f.GetMetric() {
+		sum += int64(m.GetCounter().GetValue())
+	}
+	return sum
 }
 
 func label(m *dto.Metric, name string) string {
@@ -99,4 +135,33 @@ func label(m *dto.Metric, name string) string {
 		}
 	}
 	return ""
+}
+
+// fleetMeter reads the counters of several edges and of their origin.
+type fleetMeter struct {
+	edges  []*meter
+	origin *meter
+}
+
+func (s *show) newFleetMeter(ctx context.Context) (*fleetMeter, error) {
+	f := &fleetMeter{}
+	for _, n := range append([]*node{s.origin}, s.edges...) {
+		m, err := newMeter(ctx, s.client, n.AdminAddr())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.spec.Name, err)
+		}
+		f.edges = append(f.edges, m)
+	}
+	f.origin, f.edges = f.edges[0], f.edges[1:]
+	return f, nil
+}
+
+// update reads all counters again. One that cannot be read is as it was before.
+func (f *fleetMeter) update(ctx context.Context) (edges, origin counters, err error) {
+	for _, m := range f.edges {
+		c, failed := m.update(ctx)
+		edges, err = edges.plus(c), errors.Join(err, failed)
+	}
+	origin, failed := f.origin.update(ctx)
+	return edges, origin, errors.Join(err, failed)
 }

@@ -100,15 +100,15 @@ func (p *printer) publishing(c *content, sent int64) {
 	if p.json || !p.due(every) {
 		return
 	}
-	p.draw(line{{"Publishing " + c.title, bold}, {"  " + size(sent) + " of " + size(c.bytes), plain}})
+	p.draw(line{{"Publishing " + size(sent) + " of " + size(c.bytes), bold}, {"  " + c.whole(), plain}})
 }
 
 func (p *printer) published(c *content, id string) {
 	if p.json {
-		p.event("published", map[string]any{"cid": id, "files": len(c.files), "bytes": c.bytes, "skipped": c.skipped})
+		p.event("published", map[string]any{"cid": id, "files": len(c.files), "bytes": c.bytes, "skipped": c.skipped, "made_up": c.madeUp})
 		return
 	}
-	text := line{{"Published " + c.title, bold}, {fmt.Sprintf("  %s, %s", count(len(c.files), "file"), size(c.bytes)), plain}}
+	text := line{{fmt.Sprintf("Published %s, %s", count(len(c.files), "file"), size(c.bytes)), bold}, {"  " + c.whole(), plain}}
 	lines := []line{text, {{"  " + id, dim}}}
 	if c.skipped > 0 {
 		lines = append(lines, line{{fmt.Sprintf("  left out: %s that are no regular files", count(c.skipped, "entry")), plain}})

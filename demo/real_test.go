@@ -17,7 +17,10 @@ import (
 )
 
 func TestCommandWithWrongArguments(t *testing.T) {
-	for _, args := range [][]string{{"--edges", "3"}, {"--edges", "0"}, {"--visitors", "-1"}, {"a", "b"}} {
+	for _, args := range [][]string{
+		{"--edges", "33"}, {"--edges", "0"}, {"--edges", "1", "--visitors", "-1"}, {"--requests", "0"}, {"a", "b"},
+		{"--visitors", "5"}, {"--edges", "1", "--requests", "5"}, {"--edges", "1", "--chart", "x.html"},
+	} {
 		var out, errs bytes.Buffer
 		if code := cli.Run(t.Context(), append([]string{"demo"}, args...), cli.Environment{Out: &out, Err: &errs}); code != 2 || errs.Len() == 0 {
 			t.Errorf("%v: exit code %d, %q", args, code, &errs)
@@ -35,7 +38,7 @@ func TestCommand(t *testing.T) {
 	done := make(chan int, 1)
 	var errs bytes.Buffer
 	go func() {
-		code := cli.Run(ctx, []string{"demo", "--json", "--visitors", "12", "--keep"}, cli.Environment{Out: w, Err: &errs})
+		code := cli.Run(ctx, []string{"demo", "--edges", "1", "--json", "--visitors", "12", "--keep"}, cli.Environment{Out: w, Err: &errs})
 		w.Close()
 		done <- code
 	}()

@@ -28,16 +28,29 @@ func options(t *testing.T, s *starter) (demo.Options, *bytes.Buffer) {
 	s.t = t
 	var out bytes.Buffer
 	o := demo.DefaultOptions()
+	o.Edges = 1
 	o.Out, o.Live, o.Start = &out, io.Discard, s.start
 	o.Visitors, o.Spread, o.Limit, o.TempDir = 12, 0, time.Minute, t.TempDir()
 	return o, &out
 }
 
+// smallSite makes a folder of a page and an image, which is published in no time.
+func smallSite(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range map[string]string{"index.html": `<img src="favicon.svg">`, "favicon.svg": strings.Repeat("<svg", 100)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // clean checks that a demo left neither a running edge nor a file.
 func clean(t *testing.T, s *starter, o demo.Options) {
 	t.Helper()
-	if s.running != 0 {
-		t.Errorf("%d edges still run", s.running)
+	if len(s.running) != 0 {
+		t.Errorf("%d edges still run", len(s.running))
 	}
 	left, err := os.ReadDir(o.TempDir)
 	if err != nil || len(left) != 0 {
@@ -111,7 +124,7 @@ func TestTableAndAddresses(t *testing.T) {
 	s := &starter{}
 	o, out := options(t, s)
 	var live bytes.Buffer
-	o.Live, o.Visitors = &live, 5
+	o.Live, o.Visitors, o.Path = &live, 5, smallSite(t)
 	if err := demo.Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -161,12 +174,7 @@ func TestOtherContent(t *testing.T) {
 }
 
 func TestWrongBytesFailTheDemo(t *testing.T) {
-	dir := t.TempDir()
-	for name, data := range map[string]string{"index.html": `<img src="favicon.svg">`, "favicon.svg": strings.Repeat("<svg", 100)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := smallSite(t)
 	for name, wrong := range map[string]func(w http.ResponseWriter){
 		"other bytes": func(w http.ResponseWriter) { _, _ = w.Write([]byte("<svg>something else</svg>")) },
 		"an error":    func(w http.ResponseWriter) { http.Error(w, "origin failed", http.StatusBadGateway) },
@@ -211,6 +219,7 @@ func TestFailedStartCleansUp(t *testing.T) {
 			return nil
 		}}
 		o, _ := options(t, s)
+		o.Path = smallSite(t)
 		if err := demo.Run(t.Context(), o); !errors.Is(err, boom) {
 			t.Errorf("start %d fails: got %v", failing, err)
 		}
@@ -226,6 +235,7 @@ func TestRestartFallsBackToAnotherPort(t *testing.T) {
 		return nil
 	}}
 	o, _ := options(t, s)
+	o.Path = smallSite(t)
 	if err := demo.Run(t.Context(), o); err != nil {
 		t.Error(err)
 	}
@@ -339,7 +349,12 @@ func TestKeepRunsUntilStopped(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	for field, change := range map[string]func(*demo.Options){
-		"edges":    func(o *demo.Options) { o.Edges = 3 },
+		"edges":    func(o *demo.Options) { o.Edges = 33 },
+		"requests": func(o *demo.Options) { o.Requests = 0 },
+		"clients":  func(o *demo.Options) { o.Clients = 1000 },
+		"memory":   func(o *demo.Options) { o.Disk = -1 },
+		"library":  func(o *demo.Options) { o.LibraryBytes = 1 },
+		"secret":   func(o *demo.Options) { o.Edges = 2 },
 		"visitors": func(o *demo.Options) { o.Visitors = 0 },
 		"spread":   func(o *demo.Options) { o.Spread = -1 },
 		"limit":    func(o *demo.Options) { o.Limit = 0 },
@@ -348,7 +363,7 @@ func TestBadOptions(t *testing.T) {
 	} {
 		o, _ := options(t, &starter{})
 		change(&o)
-		if err := demo.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), field+": ") {
+		if err := demo.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: got %v", field, err)
 		}
 	}

@@ -18,6 +18,12 @@ type outcome struct {
 	bytes int64
 	took  time.Duration
 	err   error
+
+	// status is the answer's; 0 when there was none. cid is what the answer is,
+	// by its ETag. moved says that another edge had to be asked.
+	status int
+	cid    string
+	moved  bool
 }
 
 // A tally counts outcomes. It is safe for concurrent use.
@@ -28,6 +34,7 @@ type tally struct {
 	bytes    int64
 	byPlace  map[string]int
 	took     []time.Duration
+	moved    int
 	failed   int
 	first    error // the first failure
 }
@@ -42,6 +49,9 @@ func (t *tally) add(o outcome) {
 	t.took = append(t.took, o.took)
 	if o.place != "" {
 		t.byPlace[o.place]++
+	}
+	if o.moved {
+		t.moved++
 	}
 	if o.err != nil {
 		t.failed++

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,15 +35,19 @@ import (
 	"github.com/shoal-cdn/shoal/demo"
 )
 
-// smallEdge is a complete but plain edge: boxo's gateway over blocks in memory,
-// files on disk, and one trustless origin. It keeps these tests about the demo;
-// what they say about the real edge is in real_test.go.
+// smallEdge is a complete but plain edge: boxo's gateway over blocks in memory, on
+// what stands for its disk, in its siblings' memories, and at one trustless
+// origin. It keeps these tests about the demo; what they say about the real edge is
+// in real_test.go.
 type smallEdge struct {
-	spec           demo.EdgeSpec
-	memory         blockstore.Blockstore
-	client         *http.Client
-	bytes          *prometheus.CounterVec
-	asked          prometheus.Counter
+	spec         demo.EdgeSpec
+	memory, disk blockstore.Blockstore
+	client       *http.Client
+	bytes        *prometheus.CounterVec
+	asked        prometheus.Counter
+	served, sent prometheus.Counter
+	// fleet returns the edges that run and share a secret.
+	fleet          func() []*smallEdge
 	gateway, admin *http.Server
 	addrs          [2]string
 	running        sync.WaitGroup
@@ -52,6 +57,7 @@ type smallEdge struct {
 
 func (e *smallEdge) GatewayAddr() string { return e.addrs[0] }
 func (e *smallEdge) AdminAddr() string   { return e.addrs[1] }
+func (e *smallEdge) SwarmAddr() string   { return e.addrs[1] }
 
 // Stop does not drain: Shutdown would wait five seconds for a connection that the
 // other edge's client opened and never needed.
@@ -62,20 +68,25 @@ func (e *smallEdge) Stop(context.Context) error {
 	return err
 }
 
-func startSmall(_ context.Context, spec demo.EdgeSpec) (*smallEdge, error) {
+func startSmall(spec demo.EdgeSpec, disk blockstore.Blockstore, fleet func() []*smallEdge) (*smallEdge, error) {
 	if err := os.MkdirAll(spec.Data, 0o755); err != nil {
 		return nil, err
 	}
 	e := &smallEdge{
-		spec: spec, memory: blockstore.NewBlockstore(dsync()), client: &http.Client{Transport: &http.Transport{}},
-		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "shoal_block_bytes_total"}, []string{"source"}),
-		asked: prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_origin_requests_total"}),
+		spec: spec, memory: blockstore.NewBlockstore(dsync()), disk: disk, client: &http.Client{Transport: &http.Transport{}},
+		bytes:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "shoal_block_bytes_total"}, []string{"source"}),
+		asked:  prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_origin_requests_total"}),
+		served: prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_http_requests_total"}),
+		sent:   prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_http_response_bytes_total"}),
+		fleet:  fleet,
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(e.bytes, e.asked)
+	registry.MustRegister(e.bytes, e.asked, e.served, e.sent)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /api/v1/add", e.add)
+	mux.HandleFunc("GET /api/v1/swarm", e.members)
+	mux.HandleFunc("GET /api/v1/swarm/where", e.where)
 	e.admin = &http.Server{Handler: mux}
 	handler, err := e.handler()
 	if err != nil {
@@ -148,14 +159,24 @@ func (e *smallEdge) handler() (http.Handler, error) {
 		}
 		f := &farthest{}
 		r = r.WithContext(context.WithValue(r.Context(), farthestKey{}, f))
-		plain.ServeHTTP(&statusWriter{ResponseWriter: w, f: f}, r)
+		sw := &statusWriter{ResponseWriter: w, f: f}
+		plain.ServeHTTP(sw, r)
+		e.served.Inc()
+		e.sent.Add(float64(sw.sent))
 	}), nil
 }
 
 // statusWriter adds the Cache-Status header.
 type statusWriter struct {
 	http.ResponseWriter
-	f *farthest
+	f    *farthest
+	sent int
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += n
+	return n, err
 }
 
 func (w *statusWriter) WriteHeader(code int) {
@@ -192,10 +213,13 @@ func (e *smallExchange) find(ctx context.Context, c cid.Cid) (blocks.Block, bloc
 	if b, err := e.memory.Get(ctx, c); err == nil {
 		return b, block.Memory, nil
 	}
-	path := filepath.Join(e.spec.Data, c.Hash().HexString())
-	if data, err := os.ReadFile(path); err == nil {
-		b := block.Trusted(c, data)
+	if b, err := e.disk.Get(ctx, c); err == nil {
 		return b, block.Disk, e.memory.Put(ctx, b)
+	}
+	for _, sibling := range e.fleet() {
+		if b, err := sibling.memory.Get(ctx, c); err == nil {
+			return b, block.Sibling, e.memory.Put(ctx, b)
+		}
 	}
 	if e.spec.Origin == "" {
 		return nil, 0, block.NotFound(c)
@@ -237,13 +261,7 @@ func (e *smallExchange) GetBlocks(ctx context.Context, cids []cid.Cid) (<-chan b
 // NotifyNewBlocks keeps blocks in memory and on disk.
 func (e *smallExchange) NotifyNewBlocks(ctx context.Context, bs ...blocks.Block) error {
 	for _, b := range bs {
-		path := filepath.Join(e.spec.Data, b.Cid().Hash().HexString())
-		temp, err := os.CreateTemp(e.spec.Data, "new-")
-		if err != nil {
-			return err
-		}
-		_, err = temp.Write(b.RawData())
-		if err := errors.Join(err, temp.Close(), os.Rename(temp.Name(), path), e.memory.Put(ctx, b)); err != nil {
+		if err := errors.Join(e.memory.Put(ctx, b), e.disk.Put(ctx, b)); err != nil {
 			return err
 		}
 	}
@@ -306,23 +324,58 @@ func (e *smallEdge) importTar(ctx context.Context, body io.Reader) (cid.Cid, err
 	return nd.Cid(), root.Close()
 }
 
-// starter starts small edges and remembers how many still run.
+func (e *smallEdge) members(w http.ResponseWriter, _ *http.Request) {
+	var answer struct {
+		Members []map[string]string `json:"members"`
+	}
+	for _, m := range e.fleet() {
+		answer.Members = append(answer.Members, map[string]string{"name": m.spec.Name, "state": "alive"})
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (e *smallEdge) where(w http.ResponseWriter, r *http.Request) {
+	c, err := cid.Decode(r.URL.Query().Get("cid"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	holders := []string{}
+	for _, m := range e.fleet() {
+		if has, _ := m.memory.Has(r.Context(), c); has {
+			holders = append(holders, m.spec.Name)
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string][]string{"holders": holders})
+}
+
+// starter starts small edges and remembers which still run.
 type starter struct {
 	t       *testing.T
 	mu      sync.Mutex
-	running int
+	running []*smallEdge
 	names   []string
+	disks   map[string]blockstore.Blockstore // by data folder: they outlive an edge
 	before  func(demo.EdgeSpec) error
 	corrupt func(path string, w http.ResponseWriter) bool
 }
 
-func (s *starter) start(ctx context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
+func (s *starter) start(_ context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
 	if s.before != nil {
 		if err := s.before(spec); err != nil {
 			return nil, err
 		}
 	}
-	e, err := startSmall(ctx, spec)
+	s.mu.Lock()
+	if s.disks == nil {
+		s.disks = map[string]blockstore.Blockstore{}
+	}
+	if s.disks[spec.Data] == nil {
+		s.disks[spec.Data] = blockstore.NewBlockstore(dsync())
+	}
+	disk := s.disks[spec.Data]
+	s.mu.Unlock()
+	e, err := startSmall(spec, disk, s.fleet)
 	if err != nil {
 		return nil, err
 	}
@@ -331,9 +384,21 @@ func (s *starter) start(ctx context.Context, spec demo.EdgeSpec) (demo.Edge, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running++
+	s.running = append(s.running, e)
 	s.names = append(s.names, spec.Name)
 	return &countedEdge{e, s}, nil
+}
+
+func (s *starter) fleet() []*smallEdge {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var fleet []*smallEdge
+	for _, e := range s.running {
+		if e.spec.Secret != "" {
+			fleet = append(fleet, e)
+		}
+	}
+	return fleet
 }
 
 type countedEdge struct {
@@ -343,7 +408,7 @@ type countedEdge struct {
 
 func (e *countedEdge) Stop(ctx context.Context) error {
 	e.s.mu.Lock()
-	e.s.running--
+	e.s.running = slices.DeleteFunc(e.s.running, func(r *smallEdge) bool { return r == e.smallEdge })
 	e.s.mu.Unlock()
 	return e.smallEdge.Stop(ctx)
 }

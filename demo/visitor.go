@@ -110,7 +110,7 @@ func (c *countedConn) Close() error {
 // first; that says nothing about the edge and is not counted.
 func (c *crowd) get(ctx context.Context, client *http.Client, r request) bool {
 	begin := time.Now()
-	o := c.fetch(ctx, client, r)
+	o := c.content.fetch(ctx, client, c.site, r)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -119,9 +119,10 @@ func (c *crowd) get(ctx context.Context, client *http.Client, r request) bool {
 	return true
 }
 
-func (c *crowd) fetch(ctx context.Context, client *http.Client, r request) outcome {
+// fetch makes one request of the site and compares the answer with the file.
+func (c *content) fetch(ctx context.Context, client *http.Client, site string, r request) outcome {
 	o := outcome{path: urlPath(r.file)}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.site, "/")+o.path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(site, "/")+o.path, nil)
 	if err != nil {
 		o.err = err
 		return o
@@ -138,13 +139,15 @@ func (c *crowd) fetch(ctx context.Context, client *http.Client, r request) outco
 		return o
 	}
 	defer res.Body.Close()
+	o.status = res.StatusCode
 	o.place = placeOf(strings.Join(res.Header.Values("Cache-Status"), ","))
 	if res.StatusCode != want {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
 		o.err = fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(text)))
 		return o
 	}
-	o.bytes, o.err = c.content.compare(r.file, r.offset, r.length, res.Body)
+	o.cid = strings.Trim(res.Header.Get("ETag"), `"`)
+	o.bytes, o.err = c.compare(r.file, r.offset, r.length, res.Body)
 	return o
 }
 
