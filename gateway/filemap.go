@@ -170,7 +170,7 @@ func (h *hit) writeLeaves(w http.ResponseWriter) bool {
 	// With a context that has ended, only what needs no waiting is returned.
 	b, src, err := h.g.service.blocks.Get(h.g.ended, leaves[0].cid)
 	if err != nil || src != block.Memory {
-		return false
+		return h.writePart(w, leaves[0], begin)
 	}
 	links, _, data, err := readIndex(b)
 	if err != nil || len(links) > 0 || int64(len(data)) != leaves[0].end-begin {
@@ -178,12 +178,35 @@ func (h *hit) writeLeaves(w http.ResponseWriter) bool {
 	}
 	h.g.metrics.block(src, len(b.RawData()))
 	h.body = data[h.span.from-begin : h.span.to-begin]
-	if h.ranged {
-		h.write(w, http.StatusPartialContent)
-	} else {
-		h.write(w, http.StatusOK)
-	}
+	h.write(w, h.success())
 	return true
+}
+
+// success is the status of an answer with content.
+func (h *hit) success() int {
+	if h.ranged {
+		return http.StatusPartialContent
+	}
+	return http.StatusOK
+}
+
+// writePart answers from the disk, when nothing is to be kept in memory: otherwise
+// the block goes there, by the way of all blocks.
+func (h *hit) writePart(w http.ResponseWriter, leaf fileLeaf, begin int64) bool {
+	parts, ok := h.g.service.blocks.(PartViewer)
+	if !ok || h.g.opts.HotBodies || leaf.cid.Prefix().Codec != cid.Raw {
+		return false
+	}
+	wrote := false
+	size, from, to := int(leaf.end-begin), int(h.span.from-begin), int(h.span.to-begin)
+	_ = parts.ViewPart(h.r.Context(), leaf.cid, size, from, to, func(data []byte) error {
+		wrote = true
+		h.g.metrics.block(block.Disk, len(data))
+		h.body, h.source = data, block.Disk
+		h.write(w, h.success())
+		return nil
+	})
+	return wrote
 }
 
 // stream answers from the blocks that the route's map names.
@@ -229,12 +252,8 @@ func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
 }
 
 func (h *hit) begins(w *responseWriter) {
-	status := http.StatusOK
-	if h.ranged {
-		status = http.StatusPartialContent
-	}
-	h.header(w, status)
-	w.WriteHeader(status)
+	h.header(w, h.success())
+	w.WriteHeader(h.success())
 }
 
 // failed answers with what is known of the failure, or cuts off the answer that has

@@ -224,6 +224,7 @@ func (h *hit) appendResponseHead(b []byte, status int, timing string) []byte {
 	if modified != "" {
 		b = appendField(b, "Last-Modified", modified)
 	}
+	b = appendField(b, "Cache-Status", h.cacheStatus()[0])
 	b = appendField(b, "Server-Timing", timing)
 	b = append(b, "Date: "...)
 	b = h.begin.UTC().AppendFormat(b, http.TimeFormat)
