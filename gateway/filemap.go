@@ -231,19 +231,28 @@ func (h *hit) stream(w http.ResponseWriter, r *http.Request) {
 
 // copyLeaves writes the span. An error is one of reading: the writer keeps its own.
 func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
-	for at := h.span.from; at < h.span.to; {
-		data, begin, err := leaves.next()
-		if err != nil {
-			return err
-		}
+	var gone error // of the client
+	at := h.span.from
+	write := func(data []byte, begin int64) {
 		if w.status == 0 {
 			h.begins(w)
 		}
 		data = data[at-begin : min(int64(len(data)), h.span.to-begin)]
-		if _, err := w.Write(data); err != nil {
-			return nil
-		}
+		_, gone = w.Write(data)
 		at += int64(len(data))
+	}
+	for at < h.span.to && gone == nil {
+		if !h.g.opts.HotBodies && leaves.view(w.rec, write) {
+			continue
+		}
+		data, begin, err := leaves.next()
+		if err != nil {
+			return err
+		}
+		write(data, begin)
+	}
+	if gone != nil {
+		return nil
 	}
 	if w.status == 0 {
 		h.begins(w) // an empty file
@@ -324,6 +333,29 @@ func (r *leafReader) next() ([]byte, int64, error) {
 	r.leaves, r.begin = r.leaves[1:], leaf.end
 	r.looked = max(0, r.looked-1)
 	return data, begin, err
+}
+
+// view calls f with the bytes of the next leaf, if they are on the disk, without
+// bringing the block into memory. It reports false when f was not called.
+func (r *leafReader) view(rec *requestRecord, f func([]byte, int64)) (done bool) {
+	parts, ok := r.blocks.blocks.(PartViewer)
+	leaf, begin := r.leaves[0], r.begin
+	if _, ahead := r.fetched[begin]; !ok || ahead || leaf.cid.Prefix().Codec != cid.Raw {
+		return false
+	}
+	size := int(leaf.end - begin)
+	_ = parts.ViewPart(r.ctx, leaf.cid, size, 0, size, func(data []byte) error {
+		done = true
+		rec.viewed(size)
+		r.blocks.metrics.block(block.Disk, size)
+		f(data, begin)
+		return nil
+	})
+	if done {
+		r.leaves, r.begin = r.leaves[1:], leaf.end
+		r.looked = max(0, r.looked-1)
+	}
+	return done
 }
 
 // ahead asks for the leaves behind the next one that are not held here.
