@@ -79,6 +79,11 @@ func (f fetching) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Sourc
 	return f.cache.Get(ctx, c)
 }
 
+// ViewPart reads a part of a block from the disk.
+func (f fetching) ViewPart(ctx context.Context, c cid.Cid, size, from, to int, view func([]byte) error) error {
+	return f.store.ViewPart(ctx, c, size, from, to, view)
+}
+
 // urlOf returns where a visitor on this machine finds a CID.
 func (e *Edge) urlOf(c cid.Cid) string {
 	host, port, err := net.SplitHostPort(e.public.Addr().String())

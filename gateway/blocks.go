@@ -29,6 +29,14 @@ type Blocks interface {
 	Has(ctx context.Context, c cid.Cid) (bool, error)
 }
 
+// PartViewer is what [Blocks] may offer besides: to read a part of a block that is on
+// this edge's disk. It calls f with the bytes from..to of the block, which has size
+// bytes; they are f's only until it returns. When the block is not there, f is not
+// called.
+type PartViewer interface {
+	ViewPart(ctx context.Context, c cid.Cid, size, from, to int, f func([]byte) error) error
+}
+
 // blockService is boxo's read-only view of [Blocks]. It checks each CID, bounds
 // the wait, and writes down in the request's record what came from where.
 type blockService struct {

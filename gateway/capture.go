@@ -157,7 +157,7 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 		return
 	}
 	r.takeHeader(c.header)
-	r.metrics = g.metrics.hits(rec.label)
+	r.metrics = g.metrics.hits(rec.label, "hit")
 	r.log = g.hitLogFor(r)
 	g.hot.add(r, c.generation)
 }
@@ -209,8 +209,6 @@ func (r *route) takeHeader(h http.Header) {
 			r.notAgain = append(r.notAgain, f)
 		}
 	}
-	r.part = append(r.part, headerField{"Cache-Status", statusHit})
-	r.notAgain = append(r.notAgain, headerField{"Cache-Status", statusHit})
 	r.part = slices.Clip(r.part)
 	r.whole = append(r.part, headerField{"Content-Length", []string{strconv.FormatInt(r.size, 10)}})
 	r.headWhole = slices.Clip(appendHead(nil, http.StatusOK, r.whole))

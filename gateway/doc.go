@@ -24,6 +24,28 @@
 //     requests, and the trustless formats. It reads through two adapters of ours:
 //     backend (names and sites) and blockService (blocks).
 //
+// # What was asked before
+//
+// Plain requests (GET or HEAD, for the whole, for one range, or with one tag in
+// If-None-Match; see hit.go) for a URL that was answered before do not go that way.
+// While boxo answers one for the first time, capture takes the answer down, if it is
+// a file under an immutable path or a name: status 200, ETag exactly "<cid>", a codec
+// of UnixFS. From then on a route has it: the header, and the bytes of a small file
+// (which are those of its raw block, not copied) or the map of a large one (filemap.go:
+// which leaf lies at which offset). What the answer depends on besides the URL is asked
+// each time: the serve policy, and where a name leads now. New sites and purges
+// ([Gateway.SetSites], [Gateway.Forget]) end all routes at once, also those that are
+// being captured.
+//
+// Routes are bounded in bytes ([Options.HotBytes]) and borrow what they use from the
+// block cache's budget, so that both together stay within it. A look-up takes no lock
+// (hot.go). On HTTP/1.1 the answer goes to the connection with a header that is ready
+// (wire.go). A differential test holds both ways together: generated requests get the
+// same status, header and bytes with routes and without.
+//
+// Whatever goes to boxo finds its path resolved: paths.go remembers what each name in
+// a folder leads to.
+//
 // # Hosts
 //
 // What a request's Host (or a trusted proxy's X-Forwarded-Host) opens, whatever

@@ -170,7 +170,7 @@ func (h *hit) writeLeaves(w http.ResponseWriter) bool {
 	// With a context that has ended, only what needs no waiting is returned.
 	b, src, err := h.g.service.blocks.Get(h.g.ended, leaves[0].cid)
 	if err != nil || src != block.Memory {
-		return false
+		return h.writePart(w, leaves[0], begin)
 	}
 	links, _, data, err := readIndex(b)
 	if err != nil || len(links) > 0 || int64(len(data)) != leaves[0].end-begin {
@@ -178,12 +178,35 @@ func (h *hit) writeLeaves(w http.ResponseWriter) bool {
 	}
 	h.g.metrics.block(src, len(b.RawData()))
 	h.body = data[h.span.from-begin : h.span.to-begin]
-	if h.ranged {
-		h.write(w, http.StatusPartialContent)
-	} else {
-		h.write(w, http.StatusOK)
-	}
+	h.write(w, h.success())
 	return true
+}
+
+// success is the status of an answer with content.
+func (h *hit) success() int {
+	if h.ranged {
+		return http.StatusPartialContent
+	}
+	return http.StatusOK
+}
+
+// writePart answers from the disk, when nothing is to be kept in memory: otherwise
+// the block goes there, by the way of all blocks.
+func (h *hit) writePart(w http.ResponseWriter, leaf fileLeaf, begin int64) bool {
+	parts, ok := h.g.service.blocks.(PartViewer)
+	if !ok || h.g.opts.HotBodies || leaf.cid.Prefix().Codec != cid.Raw {
+		return false
+	}
+	wrote := false
+	size, from, to := int(leaf.end-begin), int(h.span.from-begin), int(h.span.to-begin)
+	_ = parts.ViewPart(h.r.Context(), leaf.cid, size, from, to, func(data []byte) error {
+		wrote = true
+		h.g.metrics.block(block.Disk, len(data))
+		h.body, h.source = data, block.Disk
+		h.write(w, h.success())
+		return nil
+	})
+	return wrote
 }
 
 // stream answers from the blocks that the route's map names.
@@ -208,19 +231,28 @@ func (h *hit) stream(w http.ResponseWriter, r *http.Request) {
 
 // copyLeaves writes the span. An error is one of reading: the writer keeps its own.
 func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
-	for at := h.span.from; at < h.span.to; {
-		data, begin, err := leaves.next()
-		if err != nil {
-			return err
-		}
+	var gone error // of the client
+	at := h.span.from
+	write := func(data []byte, begin int64) {
 		if w.status == 0 {
 			h.begins(w)
 		}
 		data = data[at-begin : min(int64(len(data)), h.span.to-begin)]
-		if _, err := w.Write(data); err != nil {
-			return nil
-		}
+		_, gone = w.Write(data)
 		at += int64(len(data))
+	}
+	for at < h.span.to && gone == nil {
+		if !h.g.opts.HotBodies && leaves.view(w.rec, write) {
+			continue
+		}
+		data, begin, err := leaves.next()
+		if err != nil {
+			return err
+		}
+		write(data, begin)
+	}
+	if gone != nil {
+		return nil
 	}
 	if w.status == 0 {
 		h.begins(w) // an empty file
@@ -229,12 +261,8 @@ func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
 }
 
 func (h *hit) begins(w *responseWriter) {
-	status := http.StatusOK
-	if h.ranged {
-		status = http.StatusPartialContent
-	}
-	h.header(w, status)
-	w.WriteHeader(status)
+	h.header(w, h.success())
+	w.WriteHeader(h.success())
 }
 
 // failed answers with what is known of the failure, or cuts off the answer that has
@@ -305,6 +333,29 @@ func (r *leafReader) next() ([]byte, int64, error) {
 	r.leaves, r.begin = r.leaves[1:], leaf.end
 	r.looked = max(0, r.looked-1)
 	return data, begin, err
+}
+
+// view calls f with the bytes of the next leaf, if they are on the disk, without
+// bringing the block into memory. It reports false when f was not called.
+func (r *leafReader) view(rec *requestRecord, f func([]byte, int64)) (done bool) {
+	parts, ok := r.blocks.blocks.(PartViewer)
+	leaf, begin := r.leaves[0], r.begin
+	if _, ahead := r.fetched[begin]; !ok || ahead || leaf.cid.Prefix().Codec != cid.Raw {
+		return false
+	}
+	size := int(leaf.end - begin)
+	_ = parts.ViewPart(r.ctx, leaf.cid, size, 0, size, func(data []byte) error {
+		done = true
+		rec.viewed(size)
+		r.blocks.metrics.block(block.Disk, size)
+		f(data, begin)
+		return nil
+	})
+	if done {
+		r.leaves, r.begin = r.leaves[1:], leaf.end
+		r.looked = max(0, r.looked-1)
+	}
+	return done
 }
 
 // ahead asks for the leaves behind the next one that are not held here.

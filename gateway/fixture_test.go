@@ -79,6 +79,17 @@ func (s *shelf) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	return v, b.src, err
 }
 
+// ViewPart implements PartViewer.
+func (s *shelf) ViewPart(_ context.Context, c cid.Cid, size, from, to int, f func([]byte) error) error {
+	s.mu.Lock()
+	b, ok := s.blocks[string(c.Hash())]
+	s.mu.Unlock()
+	if !ok || b.src != block.Disk || len(b.data) != size {
+		return block.NotFound(c)
+	}
+	return f(b.data[from:to])
+}
+
 // Has implements Blocks.
 func (s *shelf) Has(_ context.Context, c cid.Cid) (bool, error) {
 	s.mu.Lock()

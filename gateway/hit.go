@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/path"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // A plain request is one whose answer depends on the URL, the policy and the name
@@ -195,6 +197,7 @@ type hit struct {
 	span    span
 	ranged  bool
 	body    []byte // of a file that is read by its map
+	source  block.Source
 }
 
 // header sets all fields but those that say where the content came from.
@@ -211,6 +214,7 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	default:
 		set(header, h.route.whole)
 	}
+	header["Cache-Status"] = h.cacheStatus()
 	control, modified := h.named(status)
 	if control != "" {
 		header["Cache-Control"] = []string{control}
@@ -238,7 +242,14 @@ func (h *hit) named(status int) (cacheControl, lastModified string) {
 	return cacheControl, lastModified
 }
 
-// write answers from memory.
+func (h *hit) cacheStatus() []string {
+	if h.source == block.Disk {
+		return statusDisk
+	}
+	return statusHit
+}
+
+// write answers with bytes that are at hand.
 func (h *hit) write(w http.ResponseWriter, status int) {
 	h.g.metrics.inFlight.Inc()
 	took := time.Since(h.begin)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // Everything that accounting for a hit can prepare is prepared: metrics with their
@@ -17,12 +19,16 @@ import (
 // Server-Timing.
 
 // statusHit is the Cache-Status of what needed no block from the disk or farther.
-var statusHit = []string{"shoal; hit"}
+var (
+	statusHit  = []string{"shoal; hit"}
+	statusDisk = []string{"shoal; fwd=uri-miss; detail=disk"}
+)
 
 // hitMetrics are the metrics of a site's hits.
 type hitMetrics struct {
 	m     *metrics
 	label string
+	cache string
 	// By method and status; made when first needed, so that no series exists
 	// without a request.
 	requests           [2][3]atomic.Pointer[prometheus.Counter]
@@ -31,20 +37,21 @@ type hitMetrics struct {
 }
 
 // hits returns the metrics of a site's hits.
-func (m *metrics) hits(label string) *hitMetrics {
+func (m *metrics) hits(label, cache string) *hitMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if h := m.perSite[label]; h != nil {
+	key := [2]string{label, cache}
+	if h := m.perSite[key]; h != nil {
 		return h
 	}
 	h := &hitMetrics{
-		m: m, label: label, sent: m.sentBytes.WithLabelValues(label),
-		seconds: m.seconds.WithLabelValues("hit"), firstByte: m.firstByte.WithLabelValues("hit"),
+		m: m, label: label, cache: cache, sent: m.sentBytes.WithLabelValues(label),
+		seconds: m.seconds.WithLabelValues(cache), firstByte: m.firstByte.WithLabelValues(cache),
 	}
 	if m.perSite == nil {
-		m.perSite = map[string]*hitMetrics{}
+		m.perSite = map[[2]string]*hitMetrics{}
 	}
-	m.perSite[label] = h
+	m.perSite[key] = h
 	return h
 }
 
@@ -63,7 +70,7 @@ func (h *hitMetrics) request(method string, status int) prometheus.Counter {
 	if c := slot.Load(); c != nil {
 		return *c
 	}
-	c := h.m.requests.WithLabelValues(h.label, method, strconv.Itoa(status), "hit")
+	c := h.m.requests.WithLabelValues(h.label, method, strconv.Itoa(status), h.cache)
 	slot.Store(&c)
 	return c
 }
@@ -78,7 +85,6 @@ func (g *Gateway) hitLogFor(r *route) hitLog {
 	}
 	return hitLog{g.log.Handler().WithAttrs([]slog.Attr{
 		slog.String("site", r.label), slog.String("host", abbreviate(r.host)), slog.String("uri", truncate(r.uri, 2048)),
-		slog.String("cache", "hit"),
 	})}
 }
 
@@ -87,6 +93,9 @@ func (h *hit) account(status int, firstByte time.Duration, sent int64, err error
 	end := time.Now()
 	took := end.Sub(h.begin)
 	m := h.route.metrics
+	if h.source != block.Memory {
+		m = h.g.metrics.hits(h.route.label, h.source.String())
+	}
 	m.request(h.r.Method, status).Inc()
 	m.seconds.Observe(took.Seconds())
 	m.firstByte.Observe(firstByte.Seconds())
@@ -99,7 +108,7 @@ func (h *hit) account(status int, firstByte time.Duration, sent int64, err error
 	line.AddAttrs(
 		slog.String("client", h.client), slog.String("method", h.r.Method), slog.String("proto", h.r.Proto),
 		slog.Int("status", status), slog.Int64("bytes", sent), slog.Duration("took", took), slog.Duration("first_byte", firstByte),
-		slog.String("agent", truncate(h.r.UserAgent(), 256)))
+		slog.String("cache", m.cache), slog.String("agent", truncate(h.r.UserAgent(), 256)))
 	if err != nil {
 		line.AddAttrs(slog.String("err", "write to the client: "+err.Error()))
 	}

@@ -205,7 +205,14 @@ func TestLargeFilesAreReadByTheirMap(t *testing.T) {
 		t.Errorf("%d blocks were read for HEAD", n)
 	}
 	e.shelf.from(block.Disk)
-	e.get(url, "Range: bytes=0-9").want(t, 206, "").header(t, "Cache-Status", "shoal; fwd=uri-miss; detail=disk")
+	n = e.reads(func() {
+		a := e.get(url, "Range: bytes=200000-200009").want(t, 206, "000020000\n")
+		a.header(t, "Cache-Status", "shoal; fwd=uri-miss; detail=disk")
+	})
+	if n != 0 {
+		t.Errorf("%d whole blocks were read for a range in one leaf", n)
+	}
+	e.get(url, "Range: bytes=1000-1999").want(t, 206, text.String()[1000:2000]).header(t, "Cache-Status", "shoal; fwd=uri-miss; detail=disk")
 }
 
 // Blocks that are not held are asked for ahead; when one cannot be had, the answer

@@ -27,7 +27,7 @@ type metrics struct {
 	blockBytes [len(block.Sources)]prometheus.Counter
 
 	mu      sync.Mutex
-	perSite map[string]*hitMetrics
+	perSite map[[2]string]*hitMetrics
 }
 
 // From a hit in memory to the retrieval timeout.

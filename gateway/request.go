@@ -71,6 +71,14 @@ type nameAnswer struct {
 	known   bool
 }
 
+// viewed notes a block that was read from the disk and not kept.
+func (r *requestRecord) viewed(size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blocks[block.Disk].blocks++
+	r.blocks[block.Disk].bytes += uint64(size)
+}
+
 func (r *requestRecord) lastLeaf() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()

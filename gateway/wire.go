@@ -84,16 +84,11 @@ func (w *wire) Write(p []byte) (int, error) {
 		w.allow(w.stall / 4)
 		return w.Conn.Write(p)
 	}
-	return w.writeAll(net.Buffers{p})
-}
-
-// writeAll writes pieces that are large together. A client that takes writeStep
-// bytes within the stall time gets it anew.
-func (w *wire) writeAll(pieces net.Buffers) (total int, err error) {
-	for {
+	// A client that takes writeStep bytes within the stall time gets it anew.
+	for total := 0; ; {
 		w.allow(0)
-		n, err := pieces.WriteTo(w.Conn)
-		total += int(n)
+		n, err := w.Conn.Write(p[total:])
+		total += n
 		if n < writeStep || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return total, err
 		}
@@ -188,7 +183,12 @@ func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64,
 		b = append(b, body...)
 		n, err = w.Write(b)
 	} else {
-		n, err = w.writeAll(net.Buffers{b, body})
+		b = append(b, body[:joined]...)
+		if n, err = w.Write(b); err == nil {
+			var m int
+			m, err = w.Write(body[joined:])
+			n += m
+		}
 	}
 	*pooled = b
 	w.answered.Store(true)
@@ -224,6 +224,7 @@ func (h *hit) appendResponseHead(b []byte, status int, timing string) []byte {
 	if modified != "" {
 		b = appendField(b, "Last-Modified", modified)
 	}
+	b = appendField(b, "Cache-Status", h.cacheStatus()[0])
 	b = appendField(b, "Server-Timing", timing)
 	b = append(b, "Date: "...)
 	b = h.begin.UTC().AppendFormat(b, http.TimeFormat)

@@ -16,6 +16,9 @@
 // as the bare server, 0.5 half as fast. Columns with two values show the bare
 // server first.
 //
+// A second part has an edge that keeps no content in memory against http.ServeContent
+// of plain files, with both sides' files in the kernel's page cache.
+//
 // Each body is compared with the file once at the start of a case, and its length
 // every time.
 package main
