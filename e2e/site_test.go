@@ -71,8 +71,8 @@ func (e *edge) serves(host, prefix string, files map[string][]byte) error {
 		if err != nil {
 			return err
 		}
-		if got.status != http.StatusOK || !bytes.Equal(got.body, want) {
-			return fmt.Errorf("%s%s/%s: status %d, %d bytes; want 200, %d bytes", host, prefix, name, got.status, len(got.body), len(want))
+		if got.Status != http.StatusOK || !bytes.Equal(got.Body, want) {
+			return fmt.Errorf("%s%s/%s: status %d, %d bytes; want 200, %d bytes", host, prefix, name, got.Status, len(got.Body), len(want))
 		}
 	}
 	return nil
@@ -102,12 +102,12 @@ func TestOperatorsPath(t *testing.T) {
 	second.mustServe("www.example.org", "", files)
 	second.mustServe("127.0.0.1", "/ipfs/"+root, files)
 	moved, err := second.get("www.example.org", "/old")
-	if err != nil || moved.status != http.StatusMovedPermanently || moved.header.Get("Location") != "/style.css" {
-		t.Errorf("/old: %d to %q, %v", moved.status, moved.header.Get("Location"), err)
+	if err != nil || moved.Status != http.StatusMovedPermanently || moved.Header.Get("Location") != "/style.css" {
+		t.Errorf("/old: %d to %q, %v", moved.Status, moved.Header.Get("Location"), err)
 	}
 	lost, err := second.get("www.example.org", "/nothing/here")
-	if err != nil || lost.status != http.StatusNotFound || !bytes.Equal(lost.body, files["404.html"]) {
-		t.Errorf("a lost page: %d %q, %v", lost.status, lost.body, err)
+	if err != nil || lost.Status != http.StatusNotFound || !bytes.Equal(lost.Body, files["404.html"]) {
+		t.Errorf("a lost page: %d %q, %v", lost.Status, lost.Body, err)
 	}
 }
 
@@ -121,17 +121,17 @@ func TestServesWithoutTheOrigin(t *testing.T) {
 	data := t.TempDir()
 	settings := []string{
 		"sites=[{host: www.example.org, content: /ipfs/" + root + "}]",
-		"origins=[{type: gateway, url: 'http://" + origin.gateway + "'}]",
+		"origins=[{type: gateway, url: 'http://" + origin.Gateway + "'}]",
 	}
 	e := start(t, data, settings...)
 	cold, err := e.get("www.example.org", "/")
-	if err != nil || !strings.Contains(cold.header.Get("Cache-Status"), "detail=origin") {
-		t.Errorf("first request: Cache-Status %q, %v", cold.header.Get("Cache-Status"), err)
+	if err != nil || !strings.Contains(cold.Header.Get("Cache-Status"), "detail=origin") {
+		t.Errorf("first request: Cache-Status %q, %v", cold.Header.Get("Cache-Status"), err)
 	}
 	e.mustServe("www.example.org", "", files)
 	warm, err := e.get("www.example.org", "/")
-	if err != nil || warm.header.Get("Cache-Status") != "shoal; hit" {
-		t.Errorf("second request: Cache-Status %q, %v", warm.header.Get("Cache-Status"), err)
+	if err != nil || warm.Header.Get("Cache-Status") != "shoal; hit" {
+		t.Errorf("second request: Cache-Status %q, %v", warm.Header.Get("Cache-Status"), err)
 	}
 	origin.kill()
 	e.mustServe("www.example.org", "", files)
