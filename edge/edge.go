@@ -231,10 +231,12 @@ func (e *Edge) Run(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
+		e.serving.Store(false)
+		e.lingerUntil(failed)
 		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.cfg.Gateway.DrainTimeout.String())
 	case <-failed.Done():
+		e.serving.Store(false)
 	}
-	e.serving.Store(false)
 	e.leave()
 	drain()
 	err := group.Wait()
@@ -243,6 +245,20 @@ func (e *Edge) Run(ctx context.Context) error {
 		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
 	}
 	return err
+}
+
+// lingerUntil goes on as before for the configured time, or until ctx ends: a load
+// balancer sends requests until it has looked at the readiness again.
+func (e *Edge) lingerUntil(ctx context.Context) {
+	delay := time.Duration(e.cfg.Gateway.ShutdownDelay)
+	if delay <= 0 {
+		return
+	}
+	e.build.Log.Info("not ready any more, and about to drain", "in", delay.String())
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
 }
 
 // leaveWithin bounds how long a stop waits for siblings to hear of it.
