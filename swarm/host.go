@@ -48,7 +48,7 @@ func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error)
 		// TLS is a good deal faster than Noise where the processor has AES.
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
-		libp2p.ListenAddrs(p.listen...),
+		libp2p.NoListenAddrs, // see below
 		libp2p.ConnectionGater(g),
 		libp2p.ResourceManager(limits),
 		libp2p.DisableRelay(),
@@ -69,16 +69,27 @@ func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error)
 	h, err := libp2p.New(config...)
 	if err != nil {
 		limits.Close()
-		return nil, fmt.Errorf("swarm: listen on %v: %w", opts.Listen, err)
+		return nil, fmt.Errorf("swarm: make a libp2p host: %w", err)
+	}
+	// Done here and one by one, because the library is content with one address out
+	// of several, and leaves goroutines behind when it gets none.
+	for _, addr := range p.listen {
+		if err := h.Network().Listen(addr); err != nil {
+			h.Close()
+			return nil, fmt.Errorf("swarm: listen on %s: %w", addr, err)
+		}
 	}
 	return h, nil
 }
 
 func tcpOptions(dialer Dialer) []any {
-	if dialer == nil {
-		return nil
+	// Without this a second process could listen on the same port, and the two would
+	// share the connections.
+	list := []any{tcp.DisableReuseport()}
+	if dialer != nil {
+		list = append(list, tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil }))
 	}
-	return []any{tcp.WithDialerForAddr(func(ma.Multiaddr) (tcp.ContextDialer, error) { return dialer, nil })}
+	return list
 }
 
 // identity returns the key that this edge's connections are authenticated with.

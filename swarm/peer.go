@@ -76,7 +76,7 @@ func (o *PeerOrigin) try(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	heard := make(chan bitswap.Reply, 1)
 	ask := o.s.exchange.Ask(o.info.ID, c, bitswap.WantBlock, func(r bitswap.Reply) { heard <- r })
 	defer ask.Cancel()
-	resend := time.NewTimer(o.s.opts.ResendAfter)
+	resend := time.NewTicker(o.s.opts.ResendAfter)
 	defer resend.Stop()
 	for {
 		select {

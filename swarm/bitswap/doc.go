@@ -50,7 +50,7 @@
 //
 // A peer can hold up: [Options].MaxWants wants on record and as many in the queue
 // (what is more is dropped and counted), the largest message in each of MaxStreams streams
-// but not more than MaxInflight bytes together, and one message being written to
+// (others wait) but not more than MaxInflight bytes together, and one message being written to
 // it. All of this is per peer, and each peer has its own goroutines, so a peer that
 // floods or stalls harms itself only.
 //

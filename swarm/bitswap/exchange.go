@@ -67,7 +67,7 @@ type Options struct {
 	// MaxWants is how many wants of one peer may be on record, and how many
 	// answers to it may be in the queue.
 	MaxWants int
-	// MaxStreams is how many streams of one peer are read at once.
+	// MaxStreams is how many streams of one peer are read at once; others wait.
 	MaxStreams int
 	// MaxInflight is how many bytes of one peer's messages may be in memory while
 	// they are read and checked; at least [MaxMessageSize].
@@ -268,15 +268,14 @@ func (x *Exchange) handle(s network.Stream) {
 		s.Reset()
 		return
 	}
-	if !r.enterStream() {
-		x.metrics.refused.WithLabelValues("streams").Inc()
-		s.Reset()
-		return
-	}
 	if !x.run(func() {
-		defer r.leaveStream()
-		stop := context.AfterFunc(r.ctx, func() { s.Reset() })
-		defer stop()
+		defer context.AfterFunc(r.ctx, func() { s.Reset() })()
+		// Whoever opens a stream for each message may have to wait for its turn; a
+		// refusal would lose the message.
+		if err := r.reading.Acquire(r.ctx, 1); err != nil {
+			return
+		}
+		defer r.reading.Release(1)
 		if err := x.read(r, s); err != nil && !errors.Is(err, io.EOF) {
 			x.log.Debug("bitswap: incoming stream ended", "peer", id, "err", err)
 			s.Reset()

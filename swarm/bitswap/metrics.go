@@ -29,10 +29,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		served:       counter("shoal_swarm_served_bytes_total", "Bytes of blocks sent to peers."),
 		servedBlocks: counter("shoal_swarm_served_blocks_total", "Blocks sent to peers."),
 		refused: vec("shoal_swarm_refused_total",
-			"What peers sent and was turned away: stranger, streams, malformed, cid, block, unasked, flood.", "reason"),
+			"What peers sent and was turned away: stranger, malformed, cid, block, unasked, flood.", "reason"),
 		unregister: func() {},
 	}
-	for _, reason := range []string{"stranger", "streams", "malformed", "cid", "block", "unasked", "flood"} {
+	for _, reason := range []string{"stranger", "malformed", "cid", "block", "unasked", "flood"} {
 		m.refused.WithLabelValues(reason)
 	}
 	if reg == nil {

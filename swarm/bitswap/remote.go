@@ -28,16 +28,16 @@ type remote struct {
 	ctx    context.Context // ends when the peer is gone
 	cancel context.CancelFunc
 
-	heard    atomic.Int64 // Unix time in nanoseconds of the last message
-	inflight *semaphore.Weighted
-	wake     chan struct{} // wants are waiting to be written
-	wakeBack chan struct{} // answers are waiting to be written
+	heard    atomic.Int64        // Unix time in nanoseconds of the last message
+	reading  *semaphore.Weighted // streams
+	inflight *semaphore.Weighted // bytes
+	wake     chan struct{}       // wants are waiting to be written
+	wakeBack chan struct{}       // answers are waiting to be written
 
 	writers sync.Once
 
-	mu      sync.Mutex
-	ended   error
-	streams int // incoming, open
+	mu    sync.Mutex
+	ended error
 
 	// What was asked of the peer, by multihash.
 	asks map[string]*ask
@@ -57,6 +57,7 @@ type remote struct {
 func newRemote(x *Exchange, id peer.ID) *remote {
 	r := &remote{
 		x: x, id: id,
+		reading:  semaphore.NewWeighted(int64(x.opts.MaxStreams)),
 		inflight: semaphore.NewWeighted(x.opts.MaxInflight),
 		wake:     make(chan struct{}, 1),
 		wakeBack: make(chan struct{}, 1),
@@ -82,22 +83,6 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-func (r *remote) enterStream() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ended != nil || r.streams >= r.x.opts.MaxStreams {
-		return false
-	}
-	r.streams++
-	return true
-}
-
-func (r *remote) leaveStream() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.streams--
 }
 
 // end fails every ask and forgets every want. Later asks fail at once.

@@ -71,6 +71,8 @@ func writeFrame(w io.Writer, f *frame) error {
 	return err
 }
 
+func newBuffered(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 512) }
+
 func readFrame(r *bufio.Reader) (*frame, error) {
 	size, err := binary.ReadUvarint(r)
 	if err != nil {

@@ -154,7 +154,7 @@ func (f *Fleet) introduce(ctx context.Context, info peer.AddrInfo) (network.Stre
 	}
 	deadline, _ := ctx.Deadline()
 	stream.SetDeadline(deadline)
-	in := bufio.NewReaderSize(stream, 512)
+	in := newBuffered(stream)
 	answer, err := greet(stream, in, f.hello())
 	if err != nil {
 		stream.Reset()

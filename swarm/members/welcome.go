@@ -1,7 +1,6 @@
 package members
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"time"
@@ -89,7 +88,7 @@ func (f *Fleet) handle(s network.Stream) {
 
 func (f *Fleet) answer(s network.Stream) error {
 	s.SetDeadline(time.Now().Add(helloTimeout))
-	in := bufio.NewReaderSize(s, 512)
+	in := newBuffered(s)
 	first, err := readFrame(in)
 	if err != nil {
 		return err
