@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // flight is one fill: this edge, as a home of the block, gets it from wherever it
@@ -153,17 +155,35 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 		}
 	}
 	first, rest := s.holders(f)
-	if b := s.askAround(ctx, f.cid, first); b != nil {
+	b, silent := s.askAround(ctx, f.cid, first, s.fleet.Doubtful)
+	if b != nil {
 		return b, block.Sibling, nil
 	}
 	b, err := s.askOrigin(ctx, f)
 	if err == nil {
 		return b, block.Origin, nil
 	}
-	if b := s.askAround(ctx, f.cid, rest); b != nil {
+	// There is no hurry any more: whoever may only be slow is waited for.
+	if b, silent = s.askAround(ctx, f.cid, append(rest, silent...), s.fleet.Absent); b != nil {
 		return b, block.Sibling, nil
 	}
+	if ipld.IsNotFound(err) && (len(silent) > 0 || s.missesSomebody()) {
+		// The origin does not have it, but it may be an import that only somebody
+		// has who does not answer.
+		err = &block.UnavailableError{Cid: f.cid, From: "siblings",
+			Err: fmt.Errorf("not at the origin, and some siblings could not be asked: %w", errSilent)}
+	}
 	return nil, block.Origin, err
+}
+
+// errSilent says that somebody who may have a block does not answer.
+var errSilent = errors.New("no answer")
+
+// missesSomebody reports whether a sibling that was there lately is lost.
+func (s *Swarm) missesSomebody() bool {
+	return slices.ContainsFunc(s.Members(), func(m members.Info) bool {
+		return m.State == members.Lost && time.Since(m.Since) < missing
+	})
 }
 
 // holders returns the siblings that may well have a block, and all others. Those
@@ -222,72 +242,100 @@ func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) 
 }
 
 // askAround asks siblings whether they have a block, and takes it from the first
-// that does. It returns nil when none has it. Whoever is silent is waited for as
-// long as it shows signs of life: it may be asking the origin itself.
-func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID) blocks.Block {
-	ids = slices.DeleteFunc(ids, func(id peer.ID) bool { return s.fleet.Doubtful(id) || s.isDistrusted(id) })
+// that does. If none has it, it returns those that have not answered: a sibling is
+// not waited for when gone says so, and nobody for longer than PendingMax. Somebody
+// who is there and silent may be waiting for the origin.
+func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID, gone func(peer.ID) bool) (b blocks.Block, silent []peer.ID) {
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.PendingMax)
 	defer cancel()
-	type heard struct {
-		from peer.ID
-		bitswap.Reply
-	}
-	replies := make(chan heard, 2*len(ids)) // each answers a WantHave and a WantBlock
-	asks := map[peer.ID]*bitswap.Ask{}
-	ask := func(id peer.ID, kind bitswap.Kind) {
-		asks[id] = s.exchange.Ask(id, c, kind, func(r bitswap.Reply) { replies <- heard{id, r} })
-	}
+	r := &round{s: s, cid: c, asks: map[peer.ID]*bitswap.Ask{}, heard: make(chan said, 2*len(ids))}
+	defer r.cancel()
 	for _, id := range ids {
-		ask(id, bitswap.WantHave)
-	}
-	defer func() {
-		for _, a := range asks {
-			a.Cancel()
+		switch {
+		case s.isDistrusted(id):
+		case gone(id):
+			r.silent = append(r.silent, id)
+		default:
+			r.ask(id, bitswap.WantHave)
 		}
-	}()
-	timer := time.NewTimer(s.opts.ProbeAfter)
+	}
+	timer := time.NewTicker(s.opts.ProbeAfter)
 	defer timer.Stop()
-	var have []peer.ID // they said so and were not asked for it yet
-	var sender peer.ID // who was asked for it
-	for len(asks) > 0 {
+	for len(r.asks) > 0 {
 		select {
 		case <-ctx.Done():
-			return nil
-		case r := <-replies:
-			delete(asks, r.from)
-			switch {
-			case r.Block != nil:
-				return r.Block
-			case r.Have:
-				have = append(have, r.from)
-			case errors.Is(r.Err, bitswap.ErrLied):
-				s.lied(r.from)
+			for id := range r.asks {
+				r.silent = append(r.silent, id)
 			}
+			return nil, r.silent
 		case <-timer.C:
-			s.dropSilent(asks)
-			timer.Reset(s.opts.ProbeAfter)
+			r.drop(gone)
+		case x := <-r.heard:
+			if r.take(x); x.Block != nil {
+				return x.Block, nil
+			}
 		}
-		if asks[sender] == nil && len(have) > 0 {
-			sender, have = have[0], have[1:]
-			ask(sender, bitswap.WantBlock)
+		if r.asks[r.sender] == nil && len(r.have) > 0 {
+			r.sender, r.have = r.have[0], r.have[1:]
+			r.ask(r.sender, bitswap.WantBlock)
 		}
 	}
-	return nil
+	return nil, r.silent
 }
 
-// dropSilent pings siblings that have not answered, and stops waiting for those that
-// do not answer pings either.
-func (s *Swarm) dropSilent(asks map[peer.ID]*bitswap.Ask) {
-	for id, a := range asks {
-		if s.fleet.Doubtful(id) {
+// round is one askAround.
+type round struct {
+	s      *Swarm
+	cid    cid.Cid
+	asks   map[peer.ID]*bitswap.Ask // not answered yet
+	heard  chan said                // room for the answers to a WantHave and a WantBlock of each
+	have   []peer.ID                // said so, and were not asked for it yet
+	sender peer.ID                  // was asked for it
+	silent []peer.ID
+}
+
+// said is what a sibling replied.
+type said struct {
+	from peer.ID
+	bitswap.Reply
+}
+
+func (r *round) ask(id peer.ID, kind bitswap.Kind) {
+	r.asks[id] = r.s.exchange.Ask(id, r.cid, kind, func(reply bitswap.Reply) { r.heard <- said{id, reply} })
+}
+
+func (r *round) take(x said) {
+	delete(r.asks, x.from)
+	switch {
+	case x.Have:
+		r.have = append(r.have, x.from)
+	case errors.Is(x.Err, bitswap.ErrLied):
+		r.s.lied(x.from)
+	case errors.Is(x.Err, bitswap.ErrGone):
+		r.silent = append(r.silent, x.from)
+	}
+}
+
+// drop pings siblings that have not answered, and stops waiting for those that are
+// gone.
+func (r *round) drop(gone func(peer.ID) bool) {
+	for id, a := range r.asks {
+		if gone(id) {
 			a.Cancel()
-			delete(asks, id)
+			delete(r.asks, id)
+			r.silent = append(r.silent, id)
 		} else {
-			s.fleet.Probe(id)
+			r.s.fleet.Probe(id)
 		}
+	}
+}
+
+func (r *round) cancel() {
+	for _, a := range r.asks {
+		a.Cancel()
 	}
 }
 

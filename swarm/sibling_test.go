@@ -423,3 +423,28 @@ func BenchmarkColdBlockFromSibling(b *testing.B) {
 		mustGet(b, all[0], blk)
 	}
 }
+
+// A file that the other three edges hold, fetched by as many requests at once as a
+// readahead would make.
+func BenchmarkColdFileFromSiblings(b *testing.B) {
+	for name, size := range map[string]int{"256KiB": 256 << 10, "1MiB": 1 << 20} {
+		b.Run(name, func(b *testing.B) {
+			all := fleet(b, 4, newSource())
+			v := all[0].view.Load()
+			var file []*block.Verified
+			for len(file) < 100<<20/size {
+				blk := makeBlock(b, size)
+				if home := v.ring.Homes(blk.Cid().Hash(), 1, nil)[0]; home != 0 {
+					all[home].disk.put(blk)
+					file = append(file, blk)
+				}
+			}
+			b.SetBytes(100 << 20)
+			for b.Loop() {
+				if errs := crowd(b, all[:1], file, 32); len(errs) > 0 {
+					b.Fatal(errs[0])
+				}
+			}
+		})
+	}
+}

@@ -18,6 +18,9 @@ const (
 	// unsettled is for how long after the loss of a member a home asks everyone
 	// for a block before it asks the origin.
 	unsettled = 2 * time.Minute
+	// missing is for how long after the loss of a member what only it may have counts
+	// as unavailable and not as not found.
+	missing = 10 * time.Minute
 	// maxAsked is how many siblings are asked about one block at most.
 	maxAsked = 64
 	// distrusted is for how long a sibling that sent wrong bytes is not asked.

@@ -229,6 +229,15 @@ func (f *Fleet) Doubtful(id peer.ID) bool {
 	return true
 }
 
+// Absent reports whether a member is not there at all.
+func (f *Fleet) Absent(id peer.ID) bool {
+	switch f.State(id) {
+	case Alive, Suspect, Leaving:
+		return false
+	}
+	return true
+}
+
 // measured takes the round-trip time of a ping into the member's averages, the way
 // TCP does (RFC 6298, section 2).
 func (f *Fleet) measured(m *member, rtt time.Duration) {
