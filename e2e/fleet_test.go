@@ -217,8 +217,9 @@ func TestOneEdgeJoins(t *testing.T) {
 	if total, unique := origin.Fetches(); total != len(more.Blocks) || unique != total {
 		t.Errorf("the origin was asked %d times for %d of %d blocks", total, unique, len(more.Blocks))
 	}
-	if n := sources(t, r.Edges[3])["origin"].Blocks; n < 10 || n > 45 {
-		t.Errorf("the edge that joined asked the origin for %d of 100 blocks, expected its quarter", n)
+	filled, err := r.Edges[3].Metric(inTime(t), "shoal_swarm_fills_total", "outcome", "origin")
+	if err != nil || filled < 10 || filled > 45 {
+		t.Errorf("the edge that joined asked the origin for %v of 100 blocks, expected its quarter: %v", filled, err)
 	}
 }
 
@@ -253,18 +254,9 @@ func TestAnOriginThatLies(t *testing.T) {
 	r.origin.Lie(false)
 	ctx := inTime(t)
 	for _, e := range r.Edges {
-		for {
-			_, err := e.Fetch(ctx, r.site, paths[0])
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				t.Fatalf("the origin is honest again, but: %v", err)
-			}
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-			}
+		var err error
+		if waited := until(ctx, func() bool { _, err = e.Fetch(ctx, r.site, paths[0]); return err == nil }); waited != nil {
+			t.Fatalf("the origin is honest again, but: %v", err)
 		}
 	}
 	r.crowd(r.Edges...)

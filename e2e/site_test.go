@@ -199,20 +199,33 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(file, []byte("gatewya: {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	fleet := func(setting string) []string {
+		return []string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret=" + strings.Repeat("s", 43), "--set", "swarm.listen=[]", "--set", setting}
+	}
 	for name, tc := range map[string]struct {
 		args []string
 		code int
 		want string
 	}{
-		"a folder in use":      {[]string{"serve", "--set", "data=" + data, "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"}, 2, "in use"},
-		"unknown key":          {[]string{"serve", "--config", file}, 2, "gatewya: unknown setting"},
-		"unknown flag":         {[]string{"serve", "--confg", file}, 2, "--confg"},
-		"unknown command":      {[]string{"srve"}, 2, "srve"},
-		"missing file":         {[]string{"config", "check", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
-		"missing archive":      {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "origins=[{type: car, path: /nowhere.car}]"}, 2, "/nowhere.car"},
-		"admin without token":  {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "admin.listen=0.0.0.0:0"}, 2, "admin.token"},
-		"purge without edge":   {[]string{"purge", "bafkqaaa", "--edge", "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1"},
-		"add of a missing dir": {[]string{"add", "/nowhere/at/all", "--edge", "http://127.0.0.1:1"}, 1, "/nowhere/at/all"},
+		"a folder in use":       {[]string{"serve", "--set", "data=" + data, "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"}, 2, "in use"},
+		"unknown key":           {[]string{"serve", "--config", file}, 2, "gatewya: unknown setting"},
+		"unknown flag":          {[]string{"serve", "--confg", file}, 2, "--confg"},
+		"unknown command":       {[]string{"srve"}, 2, "srve"},
+		"missing file":          {[]string{"config", "check", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
+		"missing archive":       {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "origins=[{type: car, path: /nowhere.car}]"}, 2, "/nowhere.car"},
+		"admin without token":   {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "admin.listen=0.0.0.0:0"}, 2, "admin.token"},
+		"member without a port": {fleet("swarm.peers=[edge-1@host]"), 2, "host:port"},
+		"member without a name": {fleet("swarm.peers=['host:4001']"), 2, "name@host:port"},
+		"member of a bad name":  {fleet("swarm.peers=['a b@host:4001']"), 2, "edge name"},
+		"member at port 0":      {fleet("swarm.peers=['edge-1@host:0']"), 2, "not a port"},
+		"members, no secret":    {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.peers=['edge-1@host:4001']"}, 2, "secret"},
+		"short secret":          {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret=short"}, 2, "at least 32"},
+		"missing secret file":   {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret_file=/nowhere"}, 2, "/nowhere"},
+		"bad swarm address":     {fleet("swarm.listen=['0.0.0.0:4001']"), 2, "multiaddr"},
+		"bad guest":             {fleet("swarm.allow=[12D3Koo]"), 2, "peer ID"},
+		"bad Bitswap origin":    {fleet("origins=[{type: bitswap, addr: /ip4/127.0.0.1/tcp/4001}]"), 2, "p2p"},
+		"purge without edge":    {[]string{"purge", "bafkqaaa", "--edge", "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1"},
+		"add of a missing dir":  {[]string{"add", "/nowhere/at/all", "--edge", "http://127.0.0.1:1"}, 1, "/nowhere/at/all"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(binary, tc.args...)

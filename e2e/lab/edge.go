@@ -12,10 +12,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
@@ -220,19 +225,48 @@ func (e *Edge) Ready(ctx context.Context) bool {
 }
 
 // Metrics returns what the edge tells Prometheus.
-func (e *Edge) Metrics(ctx context.Context) (string, error) {
+func (e *Edge) Metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+"/metrics", nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+adminToken)
 	res, err := probes.Do(req)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return string(body), err
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(res.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read the metrics of edge %s: %w", e.Name, err)
+	}
+	return families, nil
+}
+
+// Metric returns the sum of a counter's or gauge's series with the given labels,
+// which come as name, value, name, value.
+func (e *Edge) Metric(ctx context.Context, name string, labels ...string) (float64, error) {
+	families, err := e.Metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for _, m := range families[name].GetMetric() {
+		if hasLabels(m, labels) {
+			total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return total, nil
+}
+
+func hasLabels(m *dto.Metric, labels []string) bool {
+	for i := 0; i+1 < len(labels); i += 2 {
+		if !slices.ContainsFunc(m.GetLabel(), func(p *dto.LabelPair) bool { return p.GetName() == labels[i] && p.GetValue() == labels[i+1] }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Log keeps the lines of an edge's log. It is safe for concurrent use.
@@ -263,4 +297,8 @@ next:
 	return found
 }
 
-func (l *Log) String() string { return strings.Join(l.Lines(), "\n") }
+// String returns the lines, but for those of the access log.
+func (l *Log) String() string {
+	lines := slices.DeleteFunc(l.Lines(), func(line string) bool { return strings.Contains(line, `"msg":"request"`) })
+	return strings.Join(lines, "\n")
+}
