@@ -84,6 +84,25 @@ func (t *Tally) Add(a Answer, err error) {
 	t.sources[a.Header.Get("Cache-Status")]++
 }
 
+// Join adds what others have counted.
+func (t *Tally) Join(others ...*Tally) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sources == nil {
+		t.sources = map[string]int{}
+	}
+	for _, o := range others {
+		o.mu.Lock()
+		t.requests += o.requests
+		t.failures = append(t.failures, o.failures...)
+		t.took = append(t.took, o.took...)
+		for s, n := range o.sources {
+			t.sources[s] += n
+		}
+		o.mu.Unlock()
+	}
+}
+
 // Requests returns how many there were.
 func (t *Tally) Requests() int {
 	t.mu.Lock()
