@@ -78,15 +78,22 @@ func TestFrozenForLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	others := r.others(victim)
-	r.settled(others...)
+	for _, e := range others {
+		if err := until(inTime(t), func() bool {
+			list, err := e.Members(inTime(t))
+			return err == nil && stateOf(list, victim.Name) == "lost"
+		}); err != nil {
+			t.Fatalf("edge %s does not notice that %s is frozen", e.Name, victim.Name)
+		}
+	}
 	r.crowd(others...)
-	r.askedAtMost(1)
+	r.askedAtMost(1.02)
 	if err := victim.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	r.settled(r.Edges...)
 	r.crowd(victim)
-	r.askedAtMost(1)
+	r.askedAtMost(1.02)
 }
 
 // All edges are restarted, one after the other, under load. A load balancer sends

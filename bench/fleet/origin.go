@@ -64,10 +64,10 @@ func (b *bench) order(ctx context.Context) error {
 
 const (
 	zipfFiles  = 8000
-	zipfSize   = 32 << 10
+	zipfSize   = 64 << 10
 	zipfEdges  = 4
 	zipfMemory = 2 << 20
-	zipfDisk   = 16 << 20
+	zipfDisk   = 32 << 20
 )
 
 func (b *bench) zipf(ctx context.Context) error {

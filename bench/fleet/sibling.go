@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-cdn/shoal/e2e/lab"
 )
@@ -117,8 +120,9 @@ func (b *bench) joinAndFetch(ctx context.Context, f *lab.Fleet, o *lab.Origin, s
 		return 0, err
 	}
 	o.Reset()
+	profiled := b.profile(ctx, e, f.Edges[0])
 	a, err := e.Fetch(ctx, site, path)
-	if err != nil {
+	if err := errors.Join(err, profiled()); err != nil {
 		return 0, err
 	}
 	if total, _ := o.Fetches(); total > 0 {
@@ -131,6 +135,25 @@ func (b *bench) joinAndFetch(ctx context.Context, f *lab.Fleet, o *lab.Origin, s
 		return 0, err
 	}
 	return largeFile / a.Took.Seconds() / 1e6, f.Settled(ctx, f.Edges[:3]...)
+}
+
+// profile measures where the processor time of edges goes, if that is wanted, and
+// returns what waits for the end of it.
+func (b *bench) profile(ctx context.Context, edges ...*lab.Edge) (wait func() error) {
+	if b.profiles == "" {
+		return func() error { return nil }
+	}
+	var group errgroup.Group
+	for _, e := range edges {
+		group.Go(func() error {
+			file, err := os.Create(filepath.Join(b.profiles, e.Name+".pprof"))
+			if err != nil {
+				return err
+			}
+			return errors.Join(e.Profile(ctx, 1, file), file.Close())
+		})
+	}
+	return group.Wait
 }
 
 func median(list []float64) float64 {

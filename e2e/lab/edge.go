@@ -224,14 +224,36 @@ func (e *Edge) Ready(ctx context.Context) bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// Metrics returns what the edge tells Prometheus.
-func (e *Edge) Metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+"/metrics", nil)
+// operator answers a GET of the operator's door.
+func (e *Edge) operator(ctx context.Context, c *http.Client, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+adminToken)
-	res, err := probes.Do(req)
+	res, err := c.Do(req)
+	if err == nil && res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		err = fmt.Errorf("edge %s: %s: %s", e.Name, path, res.Status)
+	}
+	return res, err
+}
+
+// Profile has the edge measure for some seconds where its processor time goes, and
+// writes that down in pprof's format.
+func (e *Edge) Profile(ctx context.Context, seconds int, w io.Writer) error {
+	res, err := e.operator(ctx, http.DefaultClient, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(w, res.Body)
+	return err
+}
+
+// Metrics returns what the edge tells Prometheus.
+func (e *Edge) Metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	res, err := e.operator(ctx, probes, "/metrics")
 	if err != nil {
 		return nil, err
 	}
