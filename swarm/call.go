@@ -102,6 +102,7 @@ func (s *Swarm) exchangeCall(ctx context.Context, id peer.ID, request *callReque
 func (s *Swarm) handleCalls() {
 	s.calls["why"] = s.why
 	s.calls["has"] = s.has
+	s.calls["adopt"] = s.adopt
 	s.host.SetStreamHandler(callProtocol, func(stream network.Stream) {
 		if !s.run(func() {
 			defer stream.Close()

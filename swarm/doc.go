@@ -68,11 +68,13 @@
 // A WANT-HAVE never causes a fetch and is never passed on, and a fill sends nothing
 // else. So a want travels one hop, whatever the edges believe of each other.
 //
-// While a flight waits for the origin, members that ask what this edge has are not
-// told DONT_HAVE but kept waiting for its end. So two edges that both take themselves
-// for the first home, one of them wrongly, fetch once and not twice; and since a
-// flight that is still asking siblings answers at once, they never wait for each
-// other.
+// Edges that disagree about who is there may take themselves for the first home of a
+// block at the same time. So a WANT-HAVE that finds a flight is not always answered
+// with DONT_HAVE: whoever asks an edge that is a better home, or one that is waiting for
+// the origin already, waits for the end of that flight; and a worse home, asked by a
+// better one, asks back before it turns to the origin. Of two members, which one is the
+// better home does not depend on the others, so they agree on it, and nobody waits in a
+// circle.
 //
 // # What happens when
 //
@@ -82,11 +84,12 @@
 //     ring, and what was asked of it is asked of the next homes.
 //   - an edge freezes: what is asked of it at that moment goes to the next home after
 //     some 85 ms, what comes later goes there directly.
-//   - an edge is restarted: it leaves ([Swarm.Drain]), others take its share, it comes
-//     back under the same name with its disk.
+//   - an edge is restarted: it leaves ([Swarm.Drain]), others take its share and fetch
+//     from it what was asked of it lately (handover.go), it comes back under the same
+//     name with its disk.
 //   - the fleet is cut in two: each part is a fleet of its own and asks the origin once
 //     for a block. Afterwards they find each other within some seconds.
-//   - edges disagree about who is there: at most the first two homes fetch a block.
+//   - edges disagree about who is there: as a rule one of them fetches a block, at most the first two homes.
 //   - a sibling sends wrong bytes: they are dropped, it is not asked for a minute, and
 //     the block comes from the next home.
 //   - the origin is down: what any edge holds is still found, because a home asks

@@ -28,6 +28,7 @@ type flight struct {
 	local    int                  // visitors' requests that wait
 	remote   map[peer.ID]struct{} // siblings that wait
 	atOrigin bool                 // the origin was asked: no sibling is waited for any more
+	rivals   []peer.ID            // better homes that are looking for the block, too
 
 	done   chan struct{} // closed when what follows is set
 	block  blocks.Block
@@ -115,6 +116,7 @@ func (s *Swarm) fly(ctx context.Context, f *flight) {
 	case f.err == nil:
 		close(f.done)
 		s.exchange.Answer(f.cid, f.block)
+		s.recent.add(f.block)
 		if f.source != block.Disk && s.isAnyHome(f.cid) {
 			if err := s.local.Put(ctx, f.block); err != nil {
 				s.log.Debug("swarm: a block was not kept", "cid", f.cid, "err", err)
@@ -154,10 +156,14 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 			return b, block.Disk, nil
 		}
 	}
-	first, rest := s.holders(f)
-	b, silent := s.askAround(ctx, f.cid, first, s.fleet.Doubtful)
-	if b != nil {
-		return b, block.Sibling, nil
+	ask, rest := s.holders(f)
+	var silent []peer.ID
+	for waiting := true; waiting; ask, waiting = s.rivals(f) {
+		b, unheard := s.askAround(ctx, f.cid, ask, s.fleet.Doubtful)
+		if b != nil {
+			return b, block.Sibling, nil
+		}
+		silent = append(silent, unheard...)
 	}
 	b, err := s.askOrigin(ctx, f)
 	if err == nil {
@@ -223,12 +229,18 @@ func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
 	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
 }
 
-// askOrigin asks the origin. From here on siblings that ask what this edge has are
-// kept waiting until it is known, so that an edge that wrongly takes itself for the
-// block's home does not ask the origin a second time.
+// rivals returns the better homes that have asked for the block meanwhile, to be asked
+// in turn. If there are none, the origin is next, and from now on whoever asks waits.
+func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, f.rivals = f.rivals, nil
+	f.atOrigin = len(ids) == 0
+	return ids, !f.atOrigin
+}
+
 func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
 	s.mu.Lock()
-	f.atOrigin = true
 	origin := s.origin
 	s.mu.Unlock()
 	if origin == nil {
@@ -241,109 +253,12 @@ func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) 
 	return b, err
 }
 
-// askAround asks siblings whether they have a block, and takes it from the first
-// that does. If none has it, it returns those that have not answered: a sibling is
-// not waited for when gone says so, and nobody for longer than PendingMax. Somebody
-// who is there and silent may be waiting for the origin.
-func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID, gone func(peer.ID) bool) (b blocks.Block, silent []peer.ID) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.PendingMax)
-	defer cancel()
-	r := &round{s: s, cid: c, asks: map[peer.ID]*bitswap.Ask{}, heard: make(chan said, 2*len(ids))}
-	defer r.cancel()
-	for _, id := range ids {
-		switch {
-		case s.isDistrusted(id):
-		case gone(id):
-			r.silent = append(r.silent, id)
-		default:
-			r.ask(id, bitswap.WantHave)
-		}
-	}
-	timer := time.NewTicker(s.opts.ProbeAfter)
-	defer timer.Stop()
-	for len(r.asks) > 0 {
-		select {
-		case <-ctx.Done():
-			for id := range r.asks {
-				r.silent = append(r.silent, id)
-			}
-			return nil, r.silent
-		case <-timer.C:
-			r.drop(gone)
-		case x := <-r.heard:
-			if r.take(x); x.Block != nil {
-				return x.Block, nil
-			}
-		}
-		if r.asks[r.sender] == nil && len(r.have) > 0 {
-			r.sender, r.have = r.have[0], r.have[1:]
-			r.ask(r.sender, bitswap.WantBlock)
-		}
-	}
-	return nil, r.silent
-}
-
-// round is one askAround.
-type round struct {
-	s      *Swarm
-	cid    cid.Cid
-	asks   map[peer.ID]*bitswap.Ask // not answered yet
-	heard  chan said                // room for the answers to a WantHave and a WantBlock of each
-	have   []peer.ID                // said so, and were not asked for it yet
-	sender peer.ID                  // was asked for it
-	silent []peer.ID
-}
-
-// said is what a sibling replied.
-type said struct {
-	from peer.ID
-	bitswap.Reply
-}
-
-func (r *round) ask(id peer.ID, kind bitswap.Kind) {
-	r.asks[id] = r.s.exchange.Ask(id, r.cid, kind, func(reply bitswap.Reply) { r.heard <- said{id, reply} })
-}
-
-func (r *round) take(x said) {
-	delete(r.asks, x.from)
-	switch {
-	case x.Have:
-		r.have = append(r.have, x.from)
-	case errors.Is(x.Err, bitswap.ErrLied):
-		r.s.lied(x.from)
-	case errors.Is(x.Err, bitswap.ErrGone):
-		r.silent = append(r.silent, x.from)
-	}
-}
-
-// drop pings siblings that have not answered, and stops waiting for those that are
-// gone.
-func (r *round) drop(gone func(peer.ID) bool) {
-	for id, a := range r.asks {
-		if gone(id) {
-			a.Cancel()
-			delete(r.asks, id)
-			r.silent = append(r.silent, id)
-		} else {
-			r.s.fleet.Probe(id)
-		}
-	}
-}
-
-func (r *round) cancel() {
-	for _, a := range r.asks {
-		a.Cancel()
-	}
-}
-
 // filler is the Swarm as the Bitswap exchange sees it.
 type filler Swarm
 
-// Want takes on a sibling's want: a WantBlock if this edge is a home of the block,
-// a WantHave if the origin is being asked for it right now.
+// Want takes on a sibling's want: a WantBlock if this edge is a home of the block; a
+// WantHave if it is looking for the block right now and the sibling can wait for
+// what comes of it.
 func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	s := (*Swarm)(l)
 	mh := string(c.Hash())
@@ -355,14 +270,32 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		return true // the connection is about to end, which says more than DONT_HAVE
 	case !s.started:
 		return false
-	case f != nil && (kind == bitswap.WantBlock || f.atOrigin):
-	case kind == bitswap.WantHave || s.failures.get(mh) != nil || !s.isAnyHome(c):
-		return false
-	default:
+	case kind == bitswap.WantHave:
+		if f == nil || !s.mayWait(f, from) {
+			return false
+		}
+	case f == nil:
+		if s.failures.get(mh) != nil || !s.isAnyHome(c) {
+			return false
+		}
 		f = s.takeOff(c)
 	}
 	f.remote[from] = struct{}{}
 	return true
+}
+
+// mayWait decides who of two edges that look for the same block at the same time
+// waits for the other, so that one of them asks the origin and not both. It happens
+// when they disagree for a moment about who is there. The worse home waits for the
+// better one, an order on which they agree, so nobody waits in a circle; and everyone
+// may wait for one that waits for nobody but the origin. s.mu is held.
+func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
+	name, _ := s.fleet.Name(from)
+	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
+		return true
+	}
+	f.rivals = append(f.rivals, from)
+	return false
 }
 
 // isAnyHome reports whether this edge is among the homes of a block.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -375,5 +377,110 @@ func TestVisitorWhoLeavesEndsTheFetch(t *testing.T) {
 				return len(e.flights) == 0
 			})
 		}
+	}
+}
+
+func TestNotFoundNeedsEverybodysWord(t *testing.T) {
+	net := newCable()
+	origin := newSource()
+	all := fleetOn(t, net, 3, origin)
+	b := homedAt(t, all[0].view.Load(), "edge-0", "edge-1")
+	all[2].disk.put(b) // an import that is nowhere else
+	net.freeze("edge-2")
+	_, _, err := all[0].get(t.Context(), b.Cid())
+	var unavailable *block.UnavailableError
+	if !errors.As(err, &unavailable) || ipld.IsNotFound(err) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	net.hold(nil)
+	eventually(t, "it is found", func() bool {
+		_, _, err := all[1].get(t.Context(), b.Cid())
+		return err == nil
+	})
+}
+
+func TestRollingRestartUnderLoad(t *testing.T) {
+	want := makeBlocks(t, 1000, 2000)
+	origin := newSource(want...)
+	origin.delay = time.Millisecond
+	all := fleet(t, 4, origin, calm)
+	// A visitor population that the load balancer keeps away from edges that drain.
+	var mu sync.Mutex
+	open := slices.Clone(all)
+	busy := map[*edge]int{}
+	pick := func(i int) (e *edge, done func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		e = open[i%len(open)]
+		busy[e]++
+		return e, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			busy[e]--
+		}
+	}
+	var failed, served atomic.Int32
+	stop := make(chan struct{})
+	var visitors sync.WaitGroup
+	for w := range 8 {
+		visitors.Add(1)
+		go func() {
+			defer visitors.Done()
+			for i := w; ; i += 7 {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				b := want[i%len(want)]
+				e, done := pick(i)
+				if got, _, err := e.get(t.Context(), b.Cid()); err != nil || string(got.RawData()) != string(b.RawData()) {
+					t.Logf("%s: %v", e.name, err)
+					failed.Add(1)
+				}
+				done()
+				served.Add(1)
+			}
+		}()
+	}
+	for i, old := range all {
+		more := func(n int32) {
+			until := served.Load() + n
+			eventually(t, "some are served", func() bool { return served.Load() > until })
+		}
+		more(200)
+		mu.Lock()
+		open = slices.DeleteFunc(open, func(e *edge) bool { return e == old })
+		mu.Unlock()
+		eventually(t, "it has nothing to do", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return busy[old] == 0
+		})
+		old.Drain(t.Context())
+		more(200) // while it finishes what it is sending
+		port := old.host.Addrs()[0].String()
+		old.Close()
+		opts := testOptions(old.name)
+		calm(&opts)
+		opts.Listen = []string{port}
+		opts.Peers = []string{all[(i+1)%4].as()}
+		e := newEdge(t, opts, Config{Local: old.disk})
+		e.disk = old.disk
+		e.Start(origin)
+		all[i] = e
+		settle(t, all...)
+		mu.Lock()
+		open = append(open, e)
+		mu.Unlock()
+	}
+	close(stop)
+	visitors.Wait()
+	if n := failed.Load(); n > 0 {
+		t.Errorf("%d of %d requests failed", n, served.Load())
+	}
+	t.Logf("%d requests, %d fetches of %d blocks", served.Load(), origin.count(), len(want))
+	if ratio := float64(origin.count()) / float64(len(want)); ratio > 1.05 {
+		t.Errorf("%.3f origin fetches for each block", ratio)
 	}
 }

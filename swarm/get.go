@@ -33,10 +33,14 @@ func (s *Swarm) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	if hs[0].self {
 		return s.fillHere(ctx, c)
 	}
-	p := &pursuit{s: s, ctx: ctx, cid: c, view: v, homes: hs, heard: make(chan reply, 2*homes)}
+	p := &pursuit{s: s, ctx: ctx, cid: c, view: v, homes: hs, heard: make(chan reply, maxReplies)}
 	defer p.cancelAll()
 	return p.run()
 }
+
+// maxReplies is how many replies a pursuit can get: one from each home, one to the
+// hedge, and one to the want that follows a HAVE.
+const maxReplies = homes + 2
 
 // pursuit is one Get: who was asked and what they said.
 type pursuit struct {
@@ -45,8 +49,8 @@ type pursuit struct {
 	cid   cid.Cid
 	view  *view
 	homes []home
-	next  int // the next home to ask
-	heard chan reply
+	next  int        // the next home to ask
+	heard chan reply // has room for everything that can be said
 
 	asked  []*asked
 	denied []string // the homes that said they do not have it
@@ -124,25 +128,19 @@ func (p *pursuit) advance() bool {
 func (p *pursuit) ask(h home, kind bitswap.Kind) {
 	a := &asked{home: h, kind: kind, at: time.Now()}
 	p.asked = append(p.asked, a)
-	a.ask = p.s.exchange.Ask(h.id, p.cid, kind, func(r bitswap.Reply) {
-		select {
-		case p.heard <- reply{from: a, Reply: r}:
-		case <-p.ctx.Done(): // nobody listens any more
-		}
-	})
+	a.ask = p.s.exchange.Ask(h.id, p.cid, kind, func(r bitswap.Reply) { p.heard <- reply{from: a, Reply: r} })
 }
 
 // fill has this edge fetch the block, being one of its homes.
 func (p *pursuit) fill(h home) {
 	a := &asked{home: h, at: time.Now()}
 	p.asked = append(p.asked, a)
-	p.s.run(func() {
+	if !p.s.run(func() {
 		b, src, err := p.s.fillHere(p.ctx, p.cid)
-		select {
-		case p.heard <- reply{from: a, block: b, source: src, err: err}:
-		case <-p.ctx.Done():
-		}
-	})
+		p.heard <- reply{from: a, block: b, source: src, err: err}
+	}) {
+		p.heard <- reply{from: a, err: ErrClosed}
+	}
 }
 
 // idle reports whether nobody is left who may still send the block.

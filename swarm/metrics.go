@@ -7,6 +7,7 @@ type metrics struct {
 	hedges     prometheus.Counter
 	giveups    prometheus.Counter
 	rescues    prometheus.Counter
+	adopted    prometheus.Counter
 	latency    *prometheus.HistogramVec
 	unregister func()
 }
@@ -24,6 +25,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		hedges:  counter("shoal_swarm_hedges_total", "Fetches in which another home was asked because the first one was silent."),
 		giveups: counter("shoal_swarm_giveups_total", "Fetches that ended before a sibling had answered."),
 		rescues: counter("shoal_swarm_rescues_total", "Blocks at home elsewhere that were fetched here because no home could be reached."),
+		adopted: counter("shoal_swarm_adopted_total", "Blocks taken over from siblings that were leaving."),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "shoal_swarm_sibling_seconds",
 			Help:    "Time until a sibling had sent a block, by sibling.",
@@ -41,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	all := []prometheus.Collector{
-		m.fills, m.hedges, m.giveups, m.rescues, m.latency,
+		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.latency,
 		gauge("shoal_swarm_members", "Siblings in the ring, without this edge.", func() float64 {
 			v := s.view.Load()
 			if v.self >= 0 {

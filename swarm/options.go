@@ -61,6 +61,9 @@ type Options struct {
 	// Rescues is how many blocks that are at home elsewhere this edge fetches from
 	// the origin at once when none of their homes can be reached.
 	Rescues int
+	// HandOver is how many bytes of the blocks that were asked for last are handed over
+	// to other edges by Drain; 0 for none.
+	HandOver int64
 
 	// Members has the times that decide when a sibling counts as gone. Its other
 	// fields are set from the ones above.
@@ -80,6 +83,7 @@ func DefaultOptions() Options {
 		FetchTimeout: time.Minute,
 		ErrorMemory:  2 * time.Second,
 		Rescues:      16,
+		HandOver:     256 << 20,
 		Members:      members.DefaultOptions(),
 		Bitswap:      bitswap.DefaultOptions(),
 	}
@@ -149,6 +153,9 @@ func parseAddrs(field string, list []string) ([]ma.Multiaddr, error) {
 func (o Options) checkNumbers() error {
 	if o.DiskBytes < 0 {
 		return fmt.Errorf("swarm: DiskBytes: %d: expected a number of bytes", o.DiskBytes)
+	}
+	if o.HandOver < 0 {
+		return fmt.Errorf("swarm: HandOver: %d: expected a number of bytes, or 0 to hand over nothing", o.HandOver)
 	}
 	if o.Rescues < 1 {
 		return fmt.Errorf("swarm: Rescues: %d: expected at least 1", o.Rescues)

@@ -68,6 +68,7 @@ type Swarm struct {
 	fleet    *members.Fleet // nil: this edge stands alone
 	guests   map[peer.ID]bool
 	rescues  *semaphore.Weighted
+	recent   *recent
 	view     atomic.Pointer[view]
 	calls    map[string]Handler // fixed by Start
 
@@ -96,7 +97,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
-		rescues: semaphore.NewWeighted(int64(opts.Rescues)),
+		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]bool{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
 		calls: map[string]Handler{},
@@ -137,7 +138,7 @@ func (s *Swarm) build(p *parsed, cfg Config) (err error) {
 		}
 	}
 	s.exchange, err = bitswap.New(s.opts.Bitswap, bitswap.Config{
-		Host: s.host, Store: s.local, Filler: (*filler)(s), Access: s.access, Log: s.log, Metrics: cfg.Metrics,
+		Host: s.host, Store: serving{s.local, s.recent}, Filler: (*filler)(s), Access: s.access, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("swarm: %w", err)
@@ -161,12 +162,14 @@ func (s *Swarm) Start(origin block.Getter) {
 	}
 }
 
-// Drain tells the fleet that this edge is about to stop, and returns when everyone
-// knows or ctx ends. From then on nothing is at home here; blocks are still served.
+// Drain tells the fleet that this edge is about to stop, hands over what was asked of
+// it lately, and returns when that is done or ctx ends. From then on nothing is at home
+// here; blocks are still served until Close.
 func (s *Swarm) Drain(ctx context.Context) {
 	if s.fleet != nil {
 		s.fleet.Leave(ctx)
 		s.look()
+		s.handOver(ctx)
 	}
 }
 

@@ -95,3 +95,21 @@ func (r *Ring) Rank(mh []byte, name string, n int) int {
 	}
 	return -1
 }
+
+// Before reports whether, of two members, a is the better home for mh. The others do
+// not matter for that, so edges that disagree about who else is there agree about it.
+// A member that is not in the ring comes last.
+func (r *Ring) Before(mh []byte, a, b string) bool {
+	i, foundA := r.find(a)
+	j, foundB := r.find(b)
+	if !foundA || !foundB {
+		return foundA
+	}
+	key := mix(xxhash.Sum64(mh))
+	la, lb := lot(mix(key^r.seeds[i]), r.weights[i]), lot(mix(key^r.seeds[j]), r.weights[j])
+	return la < lb || la == lb && i < j
+}
+
+func (r *Ring) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(r.members, name, func(m Member, name string) int { return cmp.Compare(m.Name, name) })
+}

@@ -109,6 +109,23 @@ func TestFewHomesAreTheFirstOfMany(t *testing.T) {
 	}
 }
 
+func TestBeforeAgreesWithTheOrderOfHomes(t *testing.T) {
+	r := NewRing([]Member{{"a", 1 << 30}, {"b", 2 << 30}, {"c", 3 << 30}, {"d", 0}})
+	for i := range 100 {
+		order := names(r, r.Homes(key(t, i), 4, nil))
+		for x, a := range order {
+			for y, b := range order {
+				if got := r.Before(key(t, i), a, b); got != (x < y) {
+					t.Fatalf("block %d: %s before %s is %v in %v", i, a, b, got, order)
+				}
+			}
+			if !r.Before(key(t, i), a, "stranger") || r.Before(key(t, i), "stranger", a) {
+				t.Fatal("a stranger comes first")
+			}
+		}
+	}
+}
+
 func TestOrderAndRepetitionOfMembersDoNotMatter(t *testing.T) {
 	members := fleet(5)
 	again := slices.Concat(members, members)

@@ -1,0 +1,162 @@
+package swarm
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+// A restart takes an edge's disk away for some seconds. Whatever is at home there and
+// asked for meanwhile would be fetched from the origin although the fleet has it. So an
+// edge that leaves tells the next homes what was asked of it lately, and they fetch
+// that from it while it is still there.
+
+// maxRecent is how many blocks are remembered as asked for lately.
+const maxRecent = 4096
+
+// recent remembers the blocks that were served or filled last.
+type recent struct {
+	mu   sync.Mutex
+	ring [maxRecent]asset
+	next int
+}
+
+type asset struct {
+	cid  cid.Cid
+	size int
+}
+
+func (r *recent) add(b blocks.Block) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ring[r.next] = asset{b.Cid(), len(b.RawData())}
+	r.next = (r.next + 1) % maxRecent
+}
+
+// list returns the latest blocks, each once, the last one first, up to a number of
+// bytes in all.
+func (r *recent) list(bytes int64) []cid.Cid {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []cid.Cid
+	seen := map[cid.Cid]bool{}
+	for i := range maxRecent {
+		a := r.ring[(r.next-1-i+2*maxRecent)%maxRecent]
+		if !a.cid.Defined() || seen[a.cid] {
+			continue
+		}
+		seen[a.cid] = true
+		if bytes -= int64(a.size); bytes < 0 {
+			break
+		}
+		list = append(list, a.cid)
+	}
+	return list
+}
+
+// serving is the Local as siblings see it: what they get is noted.
+type serving struct {
+	Local
+	recent *recent
+}
+
+func (s serving) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	b, err := s.Local.Get(ctx, c)
+	if err == nil {
+		s.recent.add(b)
+	}
+	return b, err
+}
+
+const (
+	// maxHandOver is how many blocks are handed over in one call.
+	maxHandOver = 256
+	// adopting is how many of them the other edge fetches at once.
+	adopting = 16
+)
+
+// handOver tells the next homes what to take over, and returns when they have it or
+// ctx ends.
+func (s *Swarm) handOver(ctx context.Context) {
+	v := s.view.Load() // without this edge
+	due := map[string][]string{}
+	var buf [1]int
+	for _, c := range s.recent.list(s.opts.HandOver) {
+		if first := v.ring.Homes(c.Hash(), 1, buf[:0]); len(first) > 0 {
+			name := v.ring.Member(first[0]).Name
+			due[name] = append(due[name], c.String())
+		}
+	}
+	var calls sync.WaitGroup
+	for name, list := range due {
+		calls.Add(1)
+		if !s.run(func() {
+			defer calls.Done()
+			for len(list) > 0 && ctx.Err() == nil {
+				n := min(len(list), maxHandOver)
+				if err := s.Call(ctx, name, "adopt", list[:n], nil); err != nil {
+					s.log.Debug("swarm: blocks were not handed over", "member", name, "err", err)
+					return
+				}
+				list = list[n:]
+			}
+		}) {
+			calls.Done()
+		}
+	}
+	calls.Wait()
+}
+
+// adopt takes over blocks from a member that is leaving.
+func (s *Swarm) adopt(ctx context.Context, from string, request json.RawMessage) (any, error) {
+	var list []string
+	if err := json.Unmarshal(request, &list); err != nil {
+		return nil, err
+	}
+	var fetches sync.WaitGroup
+	defer fetches.Wait()
+	slots := make(chan struct{}, adopting)
+	for _, text := range list[:min(len(list), maxHandOver)] {
+		c, err := cid.Decode(text)
+		if err != nil || block.CheckCID(c) != nil || !s.isAnyHome(c) {
+			continue
+		}
+		slots <- struct{}{}
+		fetches.Add(1)
+		if !s.run(func() {
+			defer fetches.Done()
+			defer func() { <-slots }()
+			s.adoptOne(ctx, from, c)
+		}) {
+			fetches.Done()
+			return nil, ErrClosed
+		}
+	}
+	return nil, nil
+}
+
+// adoptOne fetches a block from the named member and stores it.
+func (s *Swarm) adoptOne(ctx context.Context, from string, c cid.Cid) {
+	if ok, _ := s.local.Has(ctx, c); ok {
+		return
+	}
+	id, ok := s.fleet.ID(from)
+	if !ok {
+		return
+	}
+	b, _ := s.askAround(ctx, c, []peer.ID{id}, s.fleet.Absent)
+	if b == nil {
+		return
+	}
+	if err := s.local.Put(ctx, b); err != nil {
+		s.log.Debug("swarm: a block was not kept", "cid", c, "err", err)
+		return
+	}
+	s.metrics.adopted.Inc()
+}
