@@ -30,7 +30,9 @@ func fleet(t *testing.T, n int, origin *running) []*running {
 		if i > 0 {
 			cfg.Swarm.Peers = []string{"edge-0@" + edges[0].swarmAddr()}
 		}
-		edges = append(edges, run(t, cfg))
+		e := run(t, cfg)
+		e.secret = cfg.Swarm.Secret
+		edges = append(edges, e)
 	}
 	waitForFleet(t, edges, n)
 	return edges
@@ -138,7 +140,12 @@ func TestAnImportIsServedByTheWholeFleet(t *testing.T) {
 	edges := fleet(t, 3, origin)
 	content := library(20)
 	root := edges[2].add(content)
-	for _, e := range edges {
+	// One that has just started has to meet the others first.
+	cfg := settings(t)
+	cfg.Name, cfg.Gateway.Serve = "late", "any"
+	cfg.Swarm.Listen, cfg.Swarm.Secret = []string{"/ip4/127.0.0.1/tcp/0"}, edges[0].secret
+	cfg.Swarm.Peers = []string{"edge-0@" + edges[0].swarmAddr()}
+	for _, e := range append(edges, run(t, cfg)) {
 		for name, want := range content {
 			if code, _, body := e.get("127.0.0.1", "/ipfs/"+root+"/"+name); code != http.StatusOK || body != want {
 				t.Fatalf("%s: status %d, %d bytes", name, code, len(body))

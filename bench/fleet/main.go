@@ -24,7 +24,7 @@ type bench struct {
 	dir      string // each fleet gets a folder in it
 	fleets   int
 	requests int // of a zipf run
-	rounds   int // of large
+	rounds   int // of large and freeze
 	profiles string
 	set      settings
 	lines    []line
@@ -63,7 +63,7 @@ func main() {
 	flag.StringVar(&b.binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")
 	flag.StringVar(&only, "only", "", "measure these `CASES`, separated by commas (default: all)")
 	flag.IntVar(&b.requests, "requests", 24_000, "how `MANY` requests a zipf run has, a third of them to warm up")
-	flag.IntVar(&b.rounds, "rounds", 3, "how `OFTEN` the large file is fetched; the median counts")
+	flag.IntVar(&b.rounds, "rounds", 3, "how `OFTEN` large and freeze are measured; the median counts")
 	flag.StringVar(&b.profiles, "profile", "", "a `FOLDER` for profiles of the edges in large: the one that asks, and a sibling")
 	flag.Var(&b.set, "set", "a further setting of every edge, as `key=value`; may be repeated")
 	flag.Parse()

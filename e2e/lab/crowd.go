@@ -30,6 +30,13 @@ var visitors = &http.Client{
 // Get asks the edge's gateway for a path under a host name; an empty one is the
 // edge's address.
 func (e *Edge) Get(ctx context.Context, host, path string) (Answer, error) {
+	return e.get(ctx, host, path, func(body io.Reader, a *Answer) (err error) {
+		a.Body, err = io.ReadAll(body)
+		return err
+	})
+}
+
+func (e *Edge) get(ctx context.Context, host, path string, read func(io.Reader, *Answer) error) (Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Gateway+path, nil)
 	if err != nil {
 		return Answer{}, err
@@ -38,25 +45,50 @@ func (e *Edge) Get(ctx context.Context, host, path string) (Answer, error) {
 	start := time.Now()
 	res, err := visitors.Do(req)
 	if err != nil {
-		return Answer{}, err
+		return Answer{}, fmt.Errorf("edge %s: %w", e.Name, err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return Answer{res.StatusCode, res.Header, body, time.Since(start)}, err
+	a := Answer{Status: res.StatusCode, Header: res.Header}
+	err = read(res.Body, &a)
+	a.Took = time.Since(start)
+	if err != nil {
+		err = fmt.Errorf("edge %s: %s: %w", e.Name, path, err)
+	}
+	return a, err
 }
 
-// Fetch asks for a file of a site and compares the bytes.
+// Fetch asks for a file of a site and compares the bytes as they come. It keeps
+// none of them.
 func (e *Edge) Fetch(ctx context.Context, s *Site, path string) (Answer, error) {
-	a, err := e.Get(ctx, "", "/ipfs/"+path)
-	switch {
-	case err != nil:
-		return a, fmt.Errorf("edge %s: %w", e.Name, err)
-	case a.Status != http.StatusOK:
-		return a, fmt.Errorf("edge %s: %s: status %d: %.200s", e.Name, path, a.Status, a.Body)
-	case !bytes.Equal(a.Body, s.Files[path]):
-		return a, fmt.Errorf("edge %s: %s: %d wrong bytes, expected %d", e.Name, path, len(a.Body), len(s.Files[path]))
+	return e.get(ctx, "", "/ipfs/"+path, func(body io.Reader, a *Answer) error {
+		if a.Status != http.StatusOK {
+			reason, err := io.ReadAll(io.LimitReader(body, 200))
+			return errors.Join(fmt.Errorf("status %d: %s", a.Status, reason), err)
+		}
+		return compare(body, s.Files[path])
+	})
+}
+
+var errWrong = errors.New("wrong bytes")
+
+// compare reads body to its end and reports whether it was as wanted.
+func compare(body io.Reader, want []byte) error {
+	buffer := make([]byte, min(len(want)+1, 128<<10))
+	for at := 0; ; {
+		n, err := body.Read(buffer)
+		if n > len(want)-at || !bytes.Equal(buffer[:n], want[at:at+n]) {
+			return fmt.Errorf("bytes %d to %d of %d: %w", at, at+n, len(want), errWrong)
+		}
+		at += n
+		switch {
+		case err == io.EOF && at == len(want):
+			return nil
+		case err == io.EOF:
+			return fmt.Errorf("%d of %d bytes: %w", at, len(want), io.ErrUnexpectedEOF)
+		case err != nil:
+			return err
+		}
 	}
-	return a, nil
 }
 
 // Tally is what came of a number of requests. It is safe for concurrent use.
