@@ -140,18 +140,22 @@ func TestAnImportIsServedByTheWholeFleet(t *testing.T) {
 	edges := fleet(t, 3, origin)
 	content := library(20)
 	root := edges[2].add(content)
-	// One that has just started has to meet the others first.
+	served := func(e *running) {
+		for name, want := range content {
+			if code, _, body := e.get("127.0.0.1", "/ipfs/"+root+"/"+name); code != http.StatusOK || body != want {
+				t.Fatalf("%s: %s: status %d, %d bytes", e.Stats().Name, name, code, len(body))
+			}
+		}
+	}
+	for _, e := range edges {
+		served(e)
+	}
+	// One that has just started meets the others before it serves anyone.
 	cfg := settings(t)
 	cfg.Name, cfg.Gateway.Serve = "late", "any"
 	cfg.Swarm.Listen, cfg.Swarm.Secret = []string{"/ip4/127.0.0.1/tcp/0"}, edges[0].secret
 	cfg.Swarm.Peers = []string{"edge-0@" + edges[0].swarmAddr()}
-	for _, e := range append(edges, run(t, cfg)) {
-		for name, want := range content {
-			if code, _, body := e.get("127.0.0.1", "/ipfs/"+root+"/"+name); code != http.StatusOK || body != want {
-				t.Fatalf("%s: status %d, %d bytes", name, code, len(body))
-			}
-		}
-	}
+	served(run(t, cfg))
 }
 
 // A purge with fleet reaches every edge's memory and disk.
