@@ -161,6 +161,7 @@ func TestErrorsNameKeyValueAndExpectation(t *testing.T) {
 		{"fraction", "gateway: {max_requests: 1.5}\n", nil, nil, `gateway.max_requests: "1.5" is not a whole number`},
 		{"duration without unit", "gateway: {retrieval_timeout: 30}\n", nil, nil, `gateway.retrieval_timeout: "30" is not a duration; expected`},
 		{"negative duration", "gateway: {retrieval_timeout: -30s}\n", nil, nil, `"-30s" is not a duration`},
+		{"endless shutdown", "gateway: {shutdown_delay: 2h}\n", nil, nil, "gateway.shutdown_delay: 2h0m0s: expected a duration from 0s to 1h"},
 		{"text for a list", "origins: nowhere\n", nil, nil, `origins: "nowhere" is not a list`},
 		{"text for a group", "cache: 10GiB\n", nil, nil, `cache: "10GiB" is not settings (memory, disk)`},
 		{"text for a switch", "gateway: {hosts: [{host: a.example, subdomains: maybe}]}\n", nil, nil, `gateway.hosts[0].subdomains: "maybe" is not true or false`},

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
+
+// maxShutdownDelay is longer than any load balancer needs to look again.
+const maxShutdownDelay = time.Hour
 
 // Validate reports the first setting that cannot work, naming its key, its value
 // and what was expected. It looks at nothing outside of c.
@@ -23,6 +27,9 @@ func (c *Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Gateway.Listen); err != nil {
 		return fmt.Errorf("gateway.listen: %q: expected host:port, such as :8080", c.Gateway.Listen)
+	}
+	if d := time.Duration(c.Gateway.ShutdownDelay); d < 0 || d > maxShutdownDelay {
+		return fmt.Errorf("gateway.shutdown_delay: %s: expected a duration from 0s to %s", d, maxShutdownDelay)
 	}
 	if c.Cache.Disk < blockstore.MinCapacity {
 		return fmt.Errorf("cache.disk: %s: expected at least %s", c.Cache.Disk, Size(blockstore.MinCapacity))

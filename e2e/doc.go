@@ -2,4 +2,9 @@
 // loopback, with real signals. They need the build tag e2e and nothing else:
 //
 //	go test -tags e2e ./e2e
+//
+// The fleet that is cut in two (TestSplitFleet) also needs root and iproute2, for
+// network namespaces of its own, and is skipped where it may not make them.
+//
+// What runs the processes, the origin that counts and the crowd is package lab.
 package e2e

@@ -3,20 +3,13 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
+	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/shoal-cdn/shoal/e2e/lab"
 )
 
 // patience bounds every wait for a condition. It is long because a test that
@@ -37,150 +30,67 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "shoal")
-	build := exec.Command("go", "build", "-o", binary, "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+	if binary, err = lab.Build(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// An edge is a running `shoal serve`.
-type edge struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	gateway, admin string // host:port
-	log            *logBuffer
-	exited         chan struct{}
-	once           sync.Once
-	err            error
+// inTime returns a context that ends when a test has waited too long.
+func inTime(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
 }
 
-// start runs `shoal serve` with the settings in args ("key=value"), on ports that
-// the kernel chooses, and waits until it serves.
+// An edge is a running `shoal serve` of one test.
+type edge struct {
+	*lab.Edge
+	t *testing.T
+}
+
+// start runs `shoal serve` with the settings in args ("key=value") and waits until
+// it serves.
 func start(t *testing.T, data string, args ...string) *edge {
 	t.Helper()
-	all := []string{"serve", "--set", "data=" + data, "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json"}
-	for _, a := range args {
-		all = append(all, "--set", a)
-	}
-	cmd := exec.Command(binary, all...)
-	cmd.Dir = t.TempDir()
-	stderr, err := cmd.StderrPipe()
+	e, err := lab.Start(inTime(t), lab.Plan{Binary: binary, Dir: t.TempDir(), Set: append([]string{"data=" + data}, args...)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	e := &edge{t: t, cmd: cmd, log: &logBuffer{}, exited: make(chan struct{})}
-	serving := make(chan map[string]any, 1)
-	go e.follow(stderr, serving)
+	tidy(t, e)
+	return &edge{e, t}
+}
+
+// tidy kills an edge at the end of a test, and shows its log if the test failed.
+func tidy(t *testing.T, e *lab.Edge) {
 	t.Cleanup(func() {
-		e.kill()
+		e.Kill()
 		if t.Failed() {
-			t.Logf("log of the edge:\n%s", e.log)
+			t.Logf("log of edge %s:\n%s", e.Name, e.Log)
 		}
 	})
-	select {
-	case line := <-serving:
-		e.gateway, e.admin = fmt.Sprint(line["gateway"]), fmt.Sprint(line["admin"])
-	case <-e.exited:
-		t.Fatalf("the edge ended before it served: %v\n%s", e.err, e.log)
-	case <-time.After(patience):
-		t.Fatalf("the edge does not serve\n%s", e.log)
-	}
-	return e
 }
 
-// follow collects the log until the process ends.
-func (e *edge) follow(stderr io.Reader, serving chan<- map[string]any) {
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		e.log.add(lines.Bytes())
-		var line map[string]any
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line["msg"] == "serving" {
-			serving <- line
-		}
-	}
-	e.err = e.cmd.Wait()
-	close(e.exited)
-}
-
-// kill ends the process as a power cut would: SIGKILL.
-func (e *edge) kill() {
-	e.once.Do(func() { _ = e.cmd.Process.Kill() })
-	<-e.exited
-}
+func (e *edge) kill() { e.Kill() }
 
 // stop sends SIGTERM and returns the exit code.
 func (e *edge) stop() int {
 	e.t.Helper()
-	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	code, err := e.Stop(inTime(e.t))
+	if err != nil {
 		e.t.Fatal(err)
 	}
-	select {
-	case <-e.exited:
-	case <-time.After(patience):
-		e.t.Fatal("SIGTERM did not end the edge")
-	}
-	return e.cmd.ProcessState.ExitCode()
+	return code
 }
 
 // shoal runs another command of the program against this edge and returns what
 // it printed.
-func (e *edge) shoal(args ...string) (string, error) {
-	cmd := exec.Command(binary, append(args, "--edge", "http://"+e.admin)...)
-	cmd.Dir = e.t.TempDir()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("shoal %s: %w: %s", strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out), err
-}
+func (e *edge) shoal(args ...string) (string, error) { return e.Command(inTime(e.t), args...) }
 
 // answer is an HTTP response, read whole.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
+type answer = lab.Answer
 
 // get asks the gateway for a path under a host name.
-func (e *edge) get(host, path string) (answer, error) {
-	req, err := http.NewRequest(http.MethodGet, "http://"+e.gateway+path, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	req.Host = host
-	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, res.Header, body}, err
-}
-
-// logBuffer keeps the lines of a log.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) add(line []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(line)
-	l.text.WriteByte('\n')
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+func (e *edge) get(host, path string) (answer, error) { return e.Get(inTime(e.t), host, path) }

@@ -71,8 +71,8 @@ func (e *edge) serves(host, prefix string, files map[string][]byte) error {
 		if err != nil {
 			return err
 		}
-		if got.status != http.StatusOK || !bytes.Equal(got.body, want) {
-			return fmt.Errorf("%s%s/%s: status %d, %d bytes; want 200, %d bytes", host, prefix, name, got.status, len(got.body), len(want))
+		if got.Status != http.StatusOK || !bytes.Equal(got.Body, want) {
+			return fmt.Errorf("%s%s/%s: status %d, %d bytes; want 200, %d bytes", host, prefix, name, got.Status, len(got.Body), len(want))
 		}
 	}
 	return nil
@@ -102,12 +102,12 @@ func TestOperatorsPath(t *testing.T) {
 	second.mustServe("www.example.org", "", files)
 	second.mustServe("127.0.0.1", "/ipfs/"+root, files)
 	moved, err := second.get("www.example.org", "/old")
-	if err != nil || moved.status != http.StatusMovedPermanently || moved.header.Get("Location") != "/style.css" {
-		t.Errorf("/old: %d to %q, %v", moved.status, moved.header.Get("Location"), err)
+	if err != nil || moved.Status != http.StatusMovedPermanently || moved.Header.Get("Location") != "/style.css" {
+		t.Errorf("/old: %d to %q, %v", moved.Status, moved.Header.Get("Location"), err)
 	}
 	lost, err := second.get("www.example.org", "/nothing/here")
-	if err != nil || lost.status != http.StatusNotFound || !bytes.Equal(lost.body, files["404.html"]) {
-		t.Errorf("a lost page: %d %q, %v", lost.status, lost.body, err)
+	if err != nil || lost.Status != http.StatusNotFound || !bytes.Equal(lost.Body, files["404.html"]) {
+		t.Errorf("a lost page: %d %q, %v", lost.Status, lost.Body, err)
 	}
 }
 
@@ -121,17 +121,17 @@ func TestServesWithoutTheOrigin(t *testing.T) {
 	data := t.TempDir()
 	settings := []string{
 		"sites=[{host: www.example.org, content: /ipfs/" + root + "}]",
-		"origins=[{type: gateway, url: 'http://" + origin.gateway + "'}]",
+		"origins=[{type: gateway, url: 'http://" + origin.Gateway + "'}]",
 	}
 	e := start(t, data, settings...)
 	cold, err := e.get("www.example.org", "/")
-	if err != nil || !strings.Contains(cold.header.Get("Cache-Status"), "detail=origin") {
-		t.Errorf("first request: Cache-Status %q, %v", cold.header.Get("Cache-Status"), err)
+	if err != nil || !strings.Contains(cold.Header.Get("Cache-Status"), "detail=origin") {
+		t.Errorf("first request: Cache-Status %q, %v", cold.Header.Get("Cache-Status"), err)
 	}
 	e.mustServe("www.example.org", "", files)
 	warm, err := e.get("www.example.org", "/")
-	if err != nil || warm.header.Get("Cache-Status") != "shoal; hit" {
-		t.Errorf("second request: Cache-Status %q, %v", warm.header.Get("Cache-Status"), err)
+	if err != nil || warm.Header.Get("Cache-Status") != "shoal; hit" {
+		t.Errorf("second request: Cache-Status %q, %v", warm.Header.Get("Cache-Status"), err)
 	}
 	origin.kill()
 	e.mustServe("www.example.org", "", files)
@@ -199,20 +199,33 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(file, []byte("gatewya: {}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	fleet := func(setting string) []string {
+		return []string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret=" + strings.Repeat("s", 43), "--set", "swarm.listen=[]", "--set", setting}
+	}
 	for name, tc := range map[string]struct {
 		args []string
 		code int
 		want string
 	}{
-		"a folder in use":      {[]string{"serve", "--set", "data=" + data, "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"}, 2, "in use"},
-		"unknown key":          {[]string{"serve", "--config", file}, 2, "gatewya: unknown setting"},
-		"unknown flag":         {[]string{"serve", "--confg", file}, 2, "--confg"},
-		"unknown command":      {[]string{"srve"}, 2, "srve"},
-		"missing file":         {[]string{"config", "check", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
-		"missing archive":      {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "origins=[{type: car, path: /nowhere.car}]"}, 2, "/nowhere.car"},
-		"admin without token":  {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "admin.listen=0.0.0.0:0"}, 2, "admin.token"},
-		"purge without edge":   {[]string{"purge", "bafkqaaa", "--edge", "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1"},
-		"add of a missing dir": {[]string{"add", "/nowhere/at/all", "--edge", "http://127.0.0.1:1"}, 1, "/nowhere/at/all"},
+		"a folder in use":       {[]string{"serve", "--set", "data=" + data, "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"}, 2, "in use"},
+		"unknown key":           {[]string{"serve", "--config", file}, 2, "gatewya: unknown setting"},
+		"unknown flag":          {[]string{"serve", "--confg", file}, 2, "--confg"},
+		"unknown command":       {[]string{"srve"}, 2, "srve"},
+		"missing file":          {[]string{"config", "check", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
+		"missing archive":       {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "origins=[{type: car, path: /nowhere.car}]"}, 2, "/nowhere.car"},
+		"admin without token":   {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "admin.listen=0.0.0.0:0"}, 2, "admin.token"},
+		"member without a port": {fleet("swarm.peers=[edge-1@host]"), 2, "host:port"},
+		"member without a name": {fleet("swarm.peers=['host:4001']"), 2, "name@host:port"},
+		"member of a bad name":  {fleet("swarm.peers=['a b@host:4001']"), 2, "edge name"},
+		"member at port 0":      {fleet("swarm.peers=['edge-1@host:0']"), 2, "not a port"},
+		"members, no secret":    {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.peers=['edge-1@host:4001']"}, 2, "secret"},
+		"short secret":          {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret=short"}, 2, "at least 32"},
+		"missing secret file":   {[]string{"serve", "--set", "data=" + t.TempDir(), "--set", "swarm.secret_file=/nowhere"}, 2, "/nowhere"},
+		"bad swarm address":     {fleet("swarm.listen=['0.0.0.0:4001']"), 2, "multiaddr"},
+		"bad guest":             {fleet("swarm.allow=[12D3Koo]"), 2, "peer ID"},
+		"bad Bitswap origin":    {fleet("origins=[{type: bitswap, addr: /ip4/127.0.0.1/tcp/4001}]"), 2, "p2p"},
+		"purge without edge":    {[]string{"purge", "bafkqaaa", "--edge", "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1"},
+		"add of a missing dir":  {[]string{"add", "/nowhere/at/all", "--edge", "http://127.0.0.1:1"}, 1, "/nowhere/at/all"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(binary, tc.args...)

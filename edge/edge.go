@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
 	"github.com/shoal-cdn/shoal/swarm"
+	"github.com/shoal-cdn/shoal/swarm/members"
 	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
@@ -219,22 +220,25 @@ func (e *Edge) Run(ctx context.Context) error {
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
 		"swarm", e.swarm.Addrs(), "sites", len(e.cfg.Sites), "origins", e.origins.Len(), "serve", e.cfg.Gateway.Serve)
 	e.swarm.Start(e.origins)
-	e.serving.Store(true)
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	gatewayCtx, drain := context.WithCancel(failed)
 	operatorCtx, closeOperator := context.WithCancel(failed)
+	group.Go(func() error { return e.admin.Serve(operatorCtx, e.operator) })
+	e.join(ctx)
+	e.serving.Store(true)
 	group.Go(func() error {
 		defer closeOperator()
 		return e.gateway.Serve(gatewayCtx, e.public)
 	})
-	group.Go(func() error { return e.admin.Serve(operatorCtx, e.operator) })
 
 	select {
 	case <-ctx.Done():
+		e.serving.Store(false)
+		e.lingerUntil(failed)
 		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.cfg.Gateway.DrainTimeout.String())
 	case <-failed.Done():
+		e.serving.Store(false)
 	}
-	e.serving.Store(false)
 	e.leave()
 	drain()
 	err := group.Wait()
@@ -243,6 +247,63 @@ func (e *Edge) Run(ctx context.Context) error {
 		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
 	}
 	return err
+}
+
+// joinWithin bounds how long an edge that starts waits for its siblings. One that
+// none of them answers serves alone.
+const joinWithin = 2 * time.Second
+
+// join waits until this edge has met the siblings that it knows of, or found them
+// absent. Before that it would take itself for the home of everything, ask the
+// origin for what the fleet has, and deny what only a sibling has.
+func (e *Edge) join(ctx context.Context) {
+	if e.cfg.Swarm.Secret == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinWithin)
+	defer cancel()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	// Whoever was met tells of others, so twice is once more than met all.
+	for met := 0; met < 2; {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		if met++; !e.metAll() {
+			met = 0
+		}
+	}
+}
+
+// metAll reports whether every known sibling has answered, or could not be reached.
+func (e *Edge) metAll() bool {
+	siblings := 0
+	for _, m := range e.swarm.Members() {
+		if m.Self {
+			continue
+		}
+		siblings++
+		if m.State == members.Connecting && m.Detail == "" || m.State == members.Alive && m.Latency == 0 {
+			return false
+		}
+	}
+	return siblings > 0 || e.cfg.Swarm.DNS == ""
+}
+
+// lingerUntil goes on as before for the configured time, or until ctx ends: a load
+// balancer sends requests until it has looked at the readiness again.
+func (e *Edge) lingerUntil(ctx context.Context) {
+	delay := time.Duration(e.cfg.Gateway.ShutdownDelay)
+	if delay <= 0 {
+		return
+	}
+	e.build.Log.Info("not ready any more, and about to drain", "in", delay.String())
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
 }
 
 // leaveWithin bounds how long a stop waits for siblings to hear of it.

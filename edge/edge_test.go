@@ -43,8 +43,9 @@ func build() edge.Build {
 // running is an edge that serves until stop is called.
 type running struct {
 	*edge.Edge
-	t    *testing.T
-	stop func()
+	t      *testing.T
+	stop   func()
+	secret config.Secret // of its fleet
 }
 
 func run(t *testing.T, cfg config.Config) *running {
@@ -306,6 +307,46 @@ func TestRefusedSetUps(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// An edge that is told to stop says that it is not ready, and goes on serving for a
+// while.
+func TestShutdownDelay(t *testing.T) {
+	cfg := settings(t)
+	cfg.Gateway.ShutdownDelay = config.Duration(2 * time.Second)
+	e, err := edge.New(cfg, build())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	r := &running{Edge: e, t: t}
+	root := r.add(pages)
+	cancel()
+	ready := func() int {
+		res, err := http.Get("http://" + e.AdminAddr().String() + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for ready() != http.StatusServiceUnavailable {
+		time.Sleep(time.Millisecond)
+	}
+	http.DefaultClient.CloseIdleConnections() // so that new ones are made
+	if code, _, body := r.get("127.0.0.1", "/ipfs/"+root+"/a/b/c.txt"); code != http.StatusOK || body != "deep" {
+		t.Errorf("while it lingers: status %d, %q", code, body)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

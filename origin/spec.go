@@ -90,7 +90,7 @@ func (s Spec) validateBitswap() error {
 		return errors.New("addr: an origin of type bitswap has an addr and nothing else")
 	}
 	if info, err := peer.AddrInfoFromString(s.Addr); err != nil || len(info.Addrs) == 0 {
-		return fmt.Errorf("addr: %q: expected a multiaddr with a peer ID, such as /ip4/10.0.0.9/tcp/4001/p2p/12D3KooW...", s.Addr)
+		return fmt.Errorf("addr: %q: expected a multiaddr with a peer ID, such as /ip4/10.0.0.9/tcp/4001/p2p/12D3KooW", s.Addr)
 	}
 	return nil
 }

@@ -1,0 +1,33 @@
+// Command fleet measures what a fleet is for: how often the origin is asked, how
+// much the caches add up to, how near a sibling is, and what visitors notice when an
+// edge dies or freezes.
+//
+//	go run ./bench/fleet
+//	go run ./bench/fleet -only large
+//
+// Every edge is a process of its own on loopback, with settings as shown; the
+// origin, which counts, and the visitors are this process. All of them share the
+// machine's processors, so with few of those times are upper bounds, and p99 says
+// more about the scheduler than about the edge. What does not depend on the machine
+// are the ratios of origin fetches.
+//
+// The cases:
+//
+//   - cold: a crowd for a whole site at every edge at once, nothing cached anywhere.
+//     Origin fetches for each unique block; 1 is perfect.
+//   - order: the same site asked of one edge after the other.
+//   - zipf: visitors with a Zipf appetite for more than the caches hold. Offload is
+//     the share of requests that needed no origin, after a warm-up; the yardstick is
+//     one LRU cache, computed, with as many bytes as all edges' memory and disk
+//     together, on the same sequence. Its bytes are those of the content alone, while
+//     an edge's limits count overhead too.
+//   - block: one cold block of 64 KiB at a time from a sibling, through HTTP, and as
+//     the asking edge measures it itself (interpolated in the histogram
+//     shoal_swarm_sibling_seconds). Nothing else is going on.
+//   - large: a file of 100 MB through an edge that has just joined and holds none of
+//     it, from its siblings; beside it the same bytes over one bare libp2p stream
+//     (TCP, TLS, yamux) between two processes.
+//   - kill, freeze: one of four edges is killed or frozen half way through a cold
+//     crowd at the others. Freeze is compared with an undisturbed run.
+//   - roll: all edges are restarted one after the other under load.
+package main
