@@ -27,6 +27,7 @@ func TestLogLinesWaitForEachOther(t *testing.T) {
 		}
 		site.Info("request", "n", 3)
 		time.Sleep(2 * logDelay) // of the bubble's clock
+		synctest.Wait()
 		if !strings.Contains(out.String(), "n=3") {
 			t.Errorf("a line waits for ever: %q", out.String())
 		}
