@@ -23,7 +23,6 @@ import (
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
 	"github.com/shoal-cdn/shoal/swarm"
-	"github.com/shoal-cdn/shoal/swarm/members"
 	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
@@ -224,7 +223,10 @@ func (e *Edge) Run(ctx context.Context) error {
 	gatewayCtx, drain := context.WithCancel(failed)
 	operatorCtx, closeOperator := context.WithCancel(failed)
 	group.Go(func() error { return e.admin.Serve(operatorCtx, e.operator) })
-	e.join(ctx)
+	select {
+	case <-e.swarm.Joined():
+	case <-ctx.Done():
+	}
 	e.serving.Store(true)
 	group.Go(func() error {
 		defer closeOperator()
@@ -247,49 +249,6 @@ func (e *Edge) Run(ctx context.Context) error {
 		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
 	}
 	return err
-}
-
-// joinWithin bounds how long an edge that starts waits for its siblings. One that
-// none of them answers serves alone.
-const joinWithin = 2 * time.Second
-
-// join waits until this edge has met the siblings that it knows of, or found them
-// absent. Before that it would take itself for the home of everything, ask the
-// origin for what the fleet has, and deny what only a sibling has.
-func (e *Edge) join(ctx context.Context) {
-	if e.cfg.Swarm.Secret == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, joinWithin)
-	defer cancel()
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	// Whoever was met tells of others, so twice is once more than met all.
-	for met := 0; met < 2; {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return
-		}
-		if met++; !e.metAll() {
-			met = 0
-		}
-	}
-}
-
-// metAll reports whether every known sibling has answered, or could not be reached.
-func (e *Edge) metAll() bool {
-	siblings := 0
-	for _, m := range e.swarm.Members() {
-		if m.Self {
-			continue
-		}
-		siblings++
-		if m.State == members.Connecting && m.Detail == "" || m.State == members.Alive && m.Latency == 0 {
-			return false
-		}
-	}
-	return siblings > 0 || e.cfg.Swarm.DNS == ""
 }
 
 // lingerUntil goes on as before for the configured time, or until ctx ends: a load

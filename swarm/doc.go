@@ -78,6 +78,8 @@
 //
 // # What happens when
 //
+//   - an edge starts: it meets the siblings that it knows of, for two seconds at most,
+//     before it fills anything ([Swarm.Joined]).
 //   - an edge joins: everyone hears of it within a ping, it becomes home to its share,
 //     and gets those blocks from their old homes when they are asked for.
 //   - an edge is killed: its connections break, within milliseconds it is out of the

@@ -156,6 +156,11 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 			return b, block.Disk, nil
 		}
 	}
+	select {
+	case <-s.joined:
+	case <-ctx.Done():
+		return nil, block.Origin, ended(ctx, f.cid, "wait to join the fleet")
+	}
 	ask, rest := s.holders(f)
 	var silent []peer.ID
 	for waiting := true; waiting; ask, waiting = s.rivals(f) {

@@ -75,6 +75,7 @@ type Swarm struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	joined  chan struct{} // closed when the siblings were met
 
 	mu       sync.Mutex
 	started  bool
@@ -100,7 +101,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]bool{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
-		calls: map[string]Handler{},
+		calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -156,9 +157,14 @@ func (s *Swarm) Start(origin block.Getter) {
 	s.mu.Lock()
 	s.origin, s.started = origin, true
 	s.mu.Unlock()
-	if s.fleet != nil {
-		s.handleCalls()
-		s.fleet.Start()
+	if s.fleet == nil {
+		close(s.joined)
+		return
+	}
+	s.handleCalls()
+	s.fleet.Start()
+	if !s.run(s.join) {
+		close(s.joined)
 	}
 }
 

@@ -69,7 +69,7 @@ func DefaultOptions() Options {
 		Port: 4001, Max: 5000,
 		PingInterval: 250 * time.Millisecond,
 		SuspectAfter: 60 * time.Millisecond,
-		DoubtAfter:   150 * time.Millisecond,
+		DoubtAfter:   90 * time.Millisecond,
 		LostAfter:    1500 * time.Millisecond,
 		RedialAfter:  2 * time.Second,
 		ResolveEvery: 5 * time.Second,
