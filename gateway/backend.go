@@ -39,6 +39,7 @@ type Names interface {
 // names as ours are. Panics in decoders of foreign bytes become errors here.
 type backend struct {
 	blocks  bgw.IPFSBackend
+	service *blockService
 	paths   *pathCache
 	names   Names
 	serve   ServePolicy
@@ -58,7 +59,7 @@ func newBackend(service *blockService, names Names, opts Options, log *slog.Logg
 		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
 	}
 	return &backend{
-		blocks: inner, paths: newPathCache(inner.ResolvePath), names: names, serve: opts.Serve, ttl: opts.SiteTTL,
+		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath), names: names, serve: opts.Serve, ttl: opts.SiteTTL,
 		timeout: opts.RetrievalTimeout, log: log,
 	}, nil
 }
@@ -76,7 +77,10 @@ func (b *backend) caught(ctx context.Context, err *error) {
 func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.ByteRange) (md bgw.ContentPathMetadata, resp *bgw.GetResponse, err error) {
 	defer b.caught(ctx, &err)
 	short, passed, ok := b.paths.shortest(ctx, p)
-	md, resp, err = b.blocks.Get(ctx, short, ranges...)
+	var ahead bool
+	if md, resp, ahead = b.openAhead(ctx, short, ranges); !ahead {
+		md, resp, err = b.blocks.Get(ctx, short, ranges...)
+	}
 	if ok {
 		md.PathSegmentRoots = passed
 	}

@@ -56,10 +56,17 @@ func readPlain(r *http.Request) (plain, bool) {
 	var ok [2]bool
 	p.ranged, ok[0] = single(r.Header["Range"])
 	p.noneIfAt, ok[1] = single(r.Header["If-None-Match"])
-	if p.ranged != "" && r.Method != http.MethodGet || strings.ContainsAny(p.noneIfAt, ",*") || strings.Contains(p.noneIfAt, "Index-") {
+	if p.ranged != "" && r.Method != http.MethodGet || p.noneIfAt != "" && !isOneTag(p.noneIfAt) {
 		return plain{}, false
 	}
 	return p, ok[0] && ok[1]
+}
+
+// isOneTag reports whether an If-None-Match is one entity tag and nothing else, of a
+// file: what is not written as RFC 9110 has it, boxo reads in its own way.
+func isOneTag(s string) bool {
+	s = strings.TrimPrefix(s, "W/")
+	return len(s) > 2 && s[0] == '"' && s[len(s)-1] == '"' && !strings.ContainsAny(s[1:len(s)-1], `"*, `) && !strings.Contains(s, "Index-")
 }
 
 func single(values []string) (string, bool) {
