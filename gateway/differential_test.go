@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -221,10 +222,12 @@ func (w *twins) compare(rng *rand.Rand) {
 	want := w.cold.ask(w.t, method, request)
 	for i := range 3 {
 		got := w.hot.ask(w.t, method, request)
-		if want.status == http.StatusPartialContent && want.header.Get("Content-Type") == "" {
-			// boxo does not know the type of a part without an extension. A 206 should
-			// have the type that the 200 has (RFC 9110, section 15.3.7).
+		if want.status == http.StatusPartialContent && path.Ext(want.header.Get("X-Ipfs-Path")) == "" {
+			// boxo tells the type of content without an extension from its beginning,
+			// and guesses that of a part from the part's beginning, or not at all. A 206
+			// should have the type that the 200 has (RFC 9110, section 15.3.7).
 			got.header.Del("Content-Type")
+			want.header.Del("Content-Type")
 		}
 		if got.status != want.status || got.body != want.body || !sameHeader(got.header, want.header) {
 			w.t.Fatalf("answer %d to\n%s\ngot  %d %v %.200q (%d)\nwant %d %v %.200q (%d)", i+1, request,
