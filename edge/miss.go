@@ -18,7 +18,7 @@ type blockStore interface {
 }
 
 // siblings are the fleet: whoever of it is home to a block fetches it, once, from
-// another edge or the origin. What is at home here is on this disk when Get returns.
+// another edge or the origin, and stores what is at home here by itself.
 // Stored tells the fleet of another block that was kept.
 type siblings interface {
 	block.Getter

@@ -10,9 +10,9 @@
 //	b, source, err := s.Get(ctx, c)                                               // after memory and disk
 //	s.Drain(ctx); s.Close()
 //
-// Get is the layer behind the block store. It has stored what is at home here before
-// it returns; of everything else the caller decides what to keep, with
-// [Swarm.IsHome] and [placement.Admission]. Whoever stores a block by other means
+// Get is the layer behind the block store. It stores what is at home here, without
+// having its caller wait for the disk; of everything else the caller decides what to
+// keep, with [Swarm.IsHome] and [placement.Admission]. Whoever stores a block by other means
 // (an import, a copy that proved hot) says so with [Swarm.Stored].
 //
 // An edge without a secret stands alone: it is home to everything, so Get asks the

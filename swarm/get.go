@@ -18,7 +18,7 @@ import (
 
 // Get implements [block.Getter] for a block that is not stored on this edge. It
 // asks the block's homes, and the origin if this edge is one of them or none can be
-// reached. A block that is at home here is stored before Get returns.
+// reached. A block that is at home here is stored, maybe after Get returned.
 func (s *Swarm) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
 	if err := block.CheckCID(c); err != nil {
 		return nil, block.Sibling, err
