@@ -108,8 +108,13 @@ func (h *halves) forward(on string) {
 	h.ip("netns", "exec", h.router, "sh", "-c", "echo "+on+" > /proc/sys/net/ipv4/ip_forward")
 }
 
-// The fleet is cut in two for some seconds. Each half goes on by itself, with the
-// origin; when the cut is healed, they are one fleet again.
+// cutFor is how long the fleet is cut in two: long enough that connections which
+// both sides have given up are not yet given up by the kernel, which would carry on
+// with them whenever it tries again.
+const cutFor = 30 * time.Second
+
+// The fleet is cut in two. Each half goes on by itself, with the origin; when the
+// cut is healed, they are one fleet again.
 func TestSplitFleet(t *testing.T) {
 	h := newHalves(t)
 	r := &rig{t: t}
@@ -137,18 +142,23 @@ func TestSplitFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.split()
+	end := time.Now().Add(cutFor)
 	crowds.Wait()
 	r.settled(left...)
 	r.settled(right...)
-	r.crowd(r.Edges...)
+	for time.Now().Before(end) {
+		r.crowd(r.Edges...)
+	}
 	r.askedAtMost(2)
 
 	h.heal()
+	since := time.Now()
 	healed, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := r.Settled(healed, r.Edges...); err != nil {
 		t.Errorf("ten seconds after the cut was healed: %v", err)
 	}
+	t.Logf("one fleet again after %s", time.Since(since).Round(10*time.Millisecond))
 	r.crowd(r.Edges...)
 	r.askedAtMost(2)
 	t.Logf("the origin was asked %.2f times for each block", r.origin.Ratio())

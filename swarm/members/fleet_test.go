@@ -19,9 +19,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ltls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
 )
 
 const secret = "a secret that is long enough for tests"
@@ -203,6 +205,36 @@ func TestDeathIsNoticedAtOnce(t *testing.T) {
 	if s := a.state("b"); s != Lost {
 		t.Errorf("state %s", s)
 	}
+}
+
+// After a cut, an edge may have a connection left that counts as open and leads
+// nowhere.
+func TestConnectionThatNobodyAnswersIsReplaced(t *testing.T) {
+	quick := func(o *Options) { o.LostAfter = 200 * time.Millisecond }
+	a := newNode(t, "a", quick, nil)
+	b := newNode(t, "b", func(o *Options) { quick(o); knows("a", a.addr())(o) }, nil)
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+
+	transport := a.host.Network().(*swarm.Swarm).TransportForDialing(b.addr())
+	deaf, err := transport.Dial(t.Context(), b.addr(), b.host.ID()) // a does not know of it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	eventually(t, "b has two connections", func() bool { return len(b.host.Network().ConnsToPeer(a.host.ID())) == 2 })
+	for range 16 { // the one with more streams is used
+		if s, err := deaf.OpenStream(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if err := multistream.SelectProtoOrFail(Protocol, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.host.Network().ClosePeer(b.host.ID())
+	eventually(t, "b gives the connection up", func() bool { return deaf.IsClosed() })
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+	eventually(t, "b has another connection", func() bool { return b.state("a") == Alive })
 }
 
 func TestLeavingIsAnnounced(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
 )
 
 // Protocol is the member protocol's ID.
@@ -148,24 +149,38 @@ func (f *Fleet) introduce(ctx context.Context, info peer.AddrInfo) (network.Stre
 	if err := f.host.Connect(ctx, info); err != nil {
 		return nil, nil, nil, err
 	}
-	stream, err := f.host.NewStream(network.WithNoDial(ctx, "member"), info.ID, Protocol)
+	stream, err := f.host.Network().NewStream(network.WithNoDial(ctx, "member"), info.ID)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	deadline, _ := ctx.Deadline()
-	stream.SetDeadline(deadline)
+	asked := time.Now()
+	forget := context.AfterFunc(ctx, func() { stream.Reset() })
 	in := newBuffered(stream)
-	answer, err := greet(stream, in, f.hello())
+	answer, err := f.greet(stream, in)
+	if !forget() && err == nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		stream.Reset()
+		if time.Since(asked) > f.opts.LostAfter && f.ctx.Err() == nil {
+			// It may be left over from a network that was cut. While it counts as
+			// open, everything for the member goes there.
+			stream.Conn().Close()
+		}
 		return nil, nil, nil, err
 	}
-	stream.SetDeadline(time.Time{})
 	return stream, in, answer, nil
 }
 
-func greet(s network.Stream, in *bufio.Reader, h *hello) (*hello, error) {
-	if err := writeFrame(s, &frame{Hello: h}); err != nil {
+// greet has the other side agree on the protocol and exchanges hellos.
+func (f *Fleet) greet(s network.Stream, in *bufio.Reader) (*hello, error) {
+	if err := s.SetProtocol(Protocol); err != nil {
+		return nil, err
+	}
+	if err := multistream.SelectProtoOrFail(Protocol, s); err != nil {
+		return nil, fmt.Errorf("agree on %s: %w", Protocol, err)
+	}
+	if err := writeFrame(s, &frame{Hello: f.hello()}); err != nil {
 		return nil, fmt.Errorf("say hello: %w", err)
 	}
 	answer, err := readFrame(in)

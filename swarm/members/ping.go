@@ -184,7 +184,11 @@ func (p *pinger) overdue() error {
 			p.f.setState(p.m, Lost, errSilent.Error())
 		}
 		if silent > hangUpAfter*p.f.opts.LostAfter {
-			p.stream.Conn().Close()
+			// All connections, since it was silent on all of them. The two sides may
+			// have made one each, and what is left of a network that was cut does
+			// not carry anything again before TCP's next attempt, which may be half
+			// a minute away.
+			p.f.host.Network().ClosePeer(p.m.id)
 			return errSilent
 		}
 		p.arm(p.f.opts.LostAfter)
