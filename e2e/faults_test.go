@@ -127,7 +127,11 @@ func TestRollingRestart(t *testing.T) {
 	t.Logf("%d requests meanwhile", tally.Requests())
 }
 
-// The origin is down for a while, and the crowd meets a fleet that holds half of the
+// downFor is how long the origin is down: long enough that every circuit breaker and
+// every memory of failures has come into play.
+const downFor = time.Minute
+
+// The origin is down, and the crowd meets a fleet that holds half of the
 // site: that half is served, and the rest as soon as the origin is back.
 func TestOriginDown(t *testing.T) {
 	r := newRig(t, 4)
@@ -140,20 +144,27 @@ func TestOriginDown(t *testing.T) {
 	for i, tally := range lab.CrowdAll(inTime(t), r.Edges[:1], half, atOnce) {
 		r.noneFailed(r.Edges[i].Name, tally)
 	}
-	r.origin.Off()
-	for i, tally := range lab.CrowdAll(inTime(t), r.Edges, half, atOnce) {
-		r.noneFailed(r.Edges[i].Name, tally)
-	}
-	// What nobody holds is an error that comes soon and is honest.
+	var gone []string
 	for _, path := range r.site.Paths() {
 		if half.Files[path] == nil {
-			a, err := r.Edges[1].Get(inTime(t), "", "/ipfs/"+path)
-			if err != nil || a.Status != 502 && a.Status != 503 {
-				t.Errorf("%s, which nobody holds: status %d, %v", path, a.Status, err)
-			}
-			break
+			gone = append(gone, path)
 		}
 	}
+	r.origin.Off()
+	requests := 0
+	for i, end := 0, time.Now().Add(downFor); time.Now().Before(end); i++ {
+		for j, tally := range lab.CrowdAll(inTime(t), r.Edges, half, atOnce) {
+			r.noneFailed(r.Edges[j].Name, tally)
+			requests += tally.Requests()
+		}
+		// What nobody holds is an error that comes soon and is honest.
+		path, e := gone[i%len(gone)], r.Edges[i%len(r.Edges)]
+		a, err := e.Get(inTime(t), "", "/ipfs/"+path)
+		if err != nil || a.Status != 502 && a.Status != 503 {
+			t.Fatalf("%s, which nobody holds, from %s: status %d, %v", path, e.Name, a.Status, err)
+		}
+	}
+	t.Logf("%d requests were answered while the origin was down", requests)
 	if err := r.origin.On(); err != nil {
 		t.Fatal(err)
 	}
