@@ -26,8 +26,11 @@ var (
 
 // Request is what a client asks for.
 type Request struct {
-	CID     cid.Cid
-	Name    string            // at most MaxName bytes; empty for none
+	CID cid.Cid
+	// Text is the CID as the client wrote it, where that is not CID.String() (another
+	// multibase, say), so that the client gets it back as it was; otherwise empty.
+	Text    string
+	Name    string            // at most MaxName characters; empty for none
 	Origins []string          // at most MaxOrigins multiaddrs with a peer ID, of peers that have it
 	Meta    map[string]string // at most MaxMeta entries; nil for none
 	// Replicas is how many edges are to hold the DAG; 0 for the fleet's default.
@@ -36,7 +39,7 @@ type Request struct {
 
 // Bounds of a request. Name and origins are those of the specification.
 const (
-	MaxName      = 255
+	MaxName      = 255 // Unicode code points, which is what a JSON schema's maxLength counts
 	MaxOrigins   = 20
 	MaxMeta      = 1000
 	MaxMetaBytes = 16 << 10 // keys and values together
