@@ -133,7 +133,9 @@ func queryTime(values url.Values, name string) (time.Time, error) {
 	}
 	// A + that was not escaped comes as a space, and there is no space otherwise.
 	text := strings.ToUpper(strings.Replace(values.Get(name), " ", "+", 1))
-	if err := t.UnmarshalText([]byte(text)); err != nil {
+	// Package time takes T1:02 and a comma too.
+	loose := len(text) < len("2006-01-02T15:04:05Z") || text[len("2006-01-02T15")] != ':' || strings.Contains(text, ",")
+	if err := t.UnmarshalText([]byte(text)); err != nil || loose {
 		return t, badRequest("%s: %q, expected a time such as 2020-07-27T17:32:28.276Z", name, clip(values.Get(name)))
 	}
 	return t, nil
