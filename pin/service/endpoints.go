@@ -84,7 +84,7 @@ func (s *Service) change(c *call, do func(context.Context, record.Request) (reco
 	if err != nil {
 		return 0, nil, err
 	}
-	c.id = view.ID
+	c.old, c.id = c.id, view.ID
 	return http.StatusAccepted, newPinStatus(view), nil
 }
 

@@ -260,13 +260,8 @@ func TestPinsFail(t *testing.T) {
 		{func() error { return fmt.Errorf("get: %w", reasoned{service.BadRequest, "no"}) }, 400, "get: no"},
 		{func() error { return reasoned{service.StorageFull, "the disk is full"} }, 507, "the disk is full"},
 		{func() error { return reasoned{service.Unavailable, "shutting down"} }, 503, "shutting down"},
-		{nil, 503, "UNAVAILABLE"},
 	} {
-		w := open(t, oddPins{newShelf(), c.fail}, func(o *service.Options) {
-			if c.fail == nil {
-				o.AnswerTimeout = 20 * time.Millisecond
-			}
-		})
+		w := open(t, oddPins{newShelf(), c.fail}, nil)
 		a := w.ask(alice, "GET", "/pins/x", "")
 		a.want(t, c.status, c.want)
 		if strings.Contains(a.body, secret) {
@@ -276,6 +271,17 @@ func TestPinsFail(t *testing.T) {
 			t.Errorf("the log has only %s", w.log)
 		}
 	}
+}
+
+func TestPinsTakeTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		a := direct(t, oddPins{shelf: newShelf()}, "GET", "/pins/x", "")
+		a.want(t, 503, "UNAVAILABLE")
+		if took := time.Since(begun); took != service.DefaultOptions().AnswerTimeout || a.header.Get("Retry-After") == "" {
+			t.Errorf("after %s: %v", took, a.header)
+		}
+	})
 }
 
 // Requests of one token above the bound wait, then get 429; other tokens go on.

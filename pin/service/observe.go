@@ -55,7 +55,7 @@ func (s *Service) observe(c *call, status int, err error, took time.Duration) {
 	case status == http.StatusAccepted:
 		level, message = slog.LevelInfo, "pins changed"
 	}
-	for _, a := range []slog.Attr{slog.String("owner", c.owner), slog.String("requestid", clip(c.id)), slog.String("cid", clip(c.cid))} {
+	for _, a := range []slog.Attr{slog.String("owner", c.owner), slog.String("requestid", clip(c.id)), slog.String("replaces", c.old), slog.String("cid", clip(c.cid))} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
 		}

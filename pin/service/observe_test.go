@@ -32,6 +32,7 @@ func TestLogAndMetrics(t *testing.T) {
 	for _, want := range []string{
 		`level=INFO msg="pins changed" endpoint=add status=202`,
 		`owner=` + service.Owner(alice) + ` requestid=pin-000001 cid=` + emptyDir,
+		`requestid=pin-000002 replaces=pin-000001`,
 		`level=INFO msg="pins changed" endpoint=remove status=202`,
 		`level=DEBUG msg="pin request" endpoint=list status=401`,
 	} {

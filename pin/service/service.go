@@ -79,7 +79,8 @@ type call struct {
 	w     http.ResponseWriter // for reading the body; only write writes to it
 	name  string              // of the endpoint
 	owner string
-	id    string // the requestid in the path
+	id    string // the requestid in the path, or of the new pin
+	old   string // the requestid of the pin that was replaced, for the log
 	cid   string // what is to be pinned, for the log
 }
 
