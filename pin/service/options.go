@@ -7,7 +7,8 @@ import (
 
 // Options are the settings of the pinning service.
 type Options struct {
-	// Tokens are the bearer tokens that are let in. Without one, nobody is.
+	// Tokens are the bearer tokens that are let in, each as TOKEN or NAME:TOKEN. Pins
+	// belong to the name, or else to the token. Without one, nobody is let in.
 	Tokens []string
 	// MaxBody is the longest request body, in bytes.
 	MaxBody int64

@@ -311,6 +311,26 @@ func TestTokensChange(t *testing.T) {
 	w.ask(bob, "GET", "/pins", "").want(t, 401, "UNAUTHORIZED")
 }
 
+func TestNamedTokensCanBeExchanged(t *testing.T) {
+	w := open(t, newShelf(), nil)
+	let := func(entries ...string) {
+		t.Helper()
+		if err := w.SetTokens(entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	let("site:old")
+	id := w.pin("old", `{"cid":"`+emptyDir+`"}`)
+	w.ask("site:old", "GET", "/pins/"+id, "").want(t, 401, "UNAUTHORIZED")
+	let("site:old", "site:new", "other:third")
+	w.ask("old", "GET", "/pins/"+id, "").want(t, 200, "")
+	w.ask("new", "GET", "/pins/"+id, "").want(t, 200, "")
+	w.ask("third", "GET", "/pins/"+id, "").want(t, 404, "NOT_FOUND")
+	let("site:new")
+	w.ask("old", "GET", "/pins/"+id, "").want(t, 401, "UNAUTHORIZED")
+	w.ask("new", "GET", "/pins/"+id, "").want(t, 200, "")
+}
+
 func TestParseTokens(t *testing.T) {
 	tokens, err := service.ParseTokens("# laptop\n abc \r\n\n\tdef+/=\n#x\n")
 	if err != nil || fmt.Sprint(tokens) != "[abc def+/=]" {
@@ -318,6 +338,10 @@ func TestParseTokens(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"ok\ntwo words\n":                   "line 2: the token has a space",
+		":x":                                "no name",
+		"a b:x":                             "no name",
+		"a:b:c":                             "two colons",
+		"a:":                                "line 1: the token is empty",
 		"caf\u00e9":                         "line 1: the token has a space or a character",
 		strings.Repeat("x", 1025):           "line 1: the token has 1025 bytes",
 		strings.Repeat("x", 128<<10):        "too long",

@@ -13,13 +13,30 @@ import (
 // maxToken is the longest token, in bytes; headers have their bounds.
 const maxToken = 1024
 
-// Owner returns what stands for a token in the records of its pins: half of its
-// SHA-256, in hexadecimal. It does not let anyone in.
-func Owner(token string) string { return owner(sha256.Sum256([]byte(token))) }
+// Owner returns what stands for an entry of [Options].Tokens in the records of its
+// pins: "@" and the name, or for a token without one half of its SHA-256, in
+// hexadecimal. It does not let anyone in.
+func Owner(entry string) string {
+	name, token := splitEntry(entry)
+	if name != "" {
+		return "@" + name
+	}
+	digest := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(digest[:16])
+}
 
-func owner(digest [sha256.Size]byte) string { return hex.EncodeToString(digest[:16]) }
+// splitEntry cuts NAME:TOKEN. No token has a colon in it: RFC 6750, section 2.1.
+func splitEntry(entry string) (name, token string) {
+	if name, token, ok := strings.Cut(entry, ":"); ok {
+		return name, token
+	}
+	return "", entry
+}
 
-// ParseTokens reads a token file: one token per line; empty lines and lines that
+// maxTokenName is the longest name of a token, in bytes.
+const maxTokenName = 64
+
+// ParseTokens reads a token file: one TOKEN or NAME:TOKEN per line; empty lines and lines that
 // begin with # do not count.
 func ParseTokens(text string) ([]string, error) {
 	var tokens []string
@@ -49,9 +66,14 @@ func checkTokens(tokens []string) error {
 	return nil
 }
 
-// tokenProblem says what keeps a token from working as one; empty for nothing.
-func tokenProblem(token string) string {
+// tokenProblem says what keeps an entry from working as one; empty for nothing.
+func tokenProblem(entry string) string {
+	name, token := splitEntry(entry)
 	switch {
+	case strings.Contains(entry, ":") && (name == "" || len(name) > maxTokenName || strings.ContainsFunc(name, notInName)):
+		return fmt.Sprintf("has a colon, but what stands before it is no name of 1 to %d letters, digits, dots, dashes and underscores: expected TOKEN or NAME:TOKEN", maxTokenName)
+	case strings.Contains(token, ":"):
+		return "has two colons: expected TOKEN or NAME:TOKEN"
 	case token == "":
 		return "is empty"
 	case len(token) > maxToken:
@@ -60,6 +82,10 @@ func tokenProblem(token string) string {
 		return "has a space or a character that is not printable ASCII, which no HTTP header can carry"
 	}
 	return ""
+}
+
+func notInName(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
 }
 
 // key is one token that is let in.
@@ -84,8 +110,9 @@ func (s *Service) SetTokens(tokens []string) error {
 		}
 	}
 	keys := make([]key, 0, len(tokens))
-	for _, token := range tokens {
-		k := key{digest: sha256.Sum256([]byte(token)), owner: Owner(token)}
+	for _, entry := range tokens {
+		_, token := splitEntry(entry)
+		k := key{digest: sha256.Sum256([]byte(token)), owner: Owner(entry)}
 		if slots[k.owner] == nil {
 			slots[k.owner] = make(chan struct{}, s.opts.MaxConcurrent)
 		}
