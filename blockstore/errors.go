@@ -44,6 +44,10 @@ func (e *FullError) Error() string {
 // Reason is what the admin API calls this error: it answers 507, not 500.
 func (e *FullError) Reason() string { return "INSUFFICIENT_STORAGE" }
 
+// Space returns the figures for those who do not import this package: what the
+// write takes, and what could be used for it, in bytes.
+func (e *FullError) Space() (needed, free int64) { return e.Needed, e.Free }
+
 // Is lets errors.Is(err, ErrFull) recognise any FullError.
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 

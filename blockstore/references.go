@@ -248,6 +248,49 @@ func (s *Store) Owners() []string {
 	return names
 }
 
+// References calls f with the multihash of every reference that owner has,
+// committed or not, until f returns an error; a block that was held twice is named
+// twice. Writers wait only for one record of the log at a time, so what is held or
+// committed meanwhile may be missed or named twice, and a damaged record is left
+// out. The multihash is f's only until it returns. f may use the store.
+func (s *Store) References(owner string, f func(multihash.Multihash) error) error {
+	for i := 0; ; i++ {
+		references, more, err := s.referencesOf(owner, i)
+		if err == nil {
+			err = eachHash(references, f)
+		}
+		if err != nil {
+			return fmt.Errorf("list what %s holds: %w", owner, err)
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// referencesOf returns the i-th part of what owner holds, and whether there is
+// another one. The part that is not committed comes last.
+func (s *Store) referencesOf(name string, i int) (references []byte, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return nil, false, ErrClosed
+	}
+	o := s.owners[name]
+	switch {
+	case o == nil:
+		return nil, false, nil
+	case i >= len(o.holds):
+		return slices.Clone(o.pending), false, nil
+	}
+	references, err = s.readHold(o.holds[i])
+	if errors.Is(err, errBadHeader) || errors.Is(err, errBadRecord) {
+		s.log.Error("references damaged: some are left out of a list", "owner", name, "error", err)
+		return nil, true, nil
+	}
+	return references, true, err
+}
+
 // Pinned reports whether any owner holds the block. It reads no disk and waits
 // for no writer.
 func (s *Store) Pinned(c cid.Cid) bool {

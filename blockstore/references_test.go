@@ -3,12 +3,14 @@ package blockstore
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
@@ -272,5 +274,77 @@ func TestManyOwnersComeAndGo(t *testing.T) {
 	s = openStore(t, dir, MinCapacity)
 	if got := s.Owners(); !slices.Equal(got, []string{"kept"}) || !s.Pinned(kept.Cid()) || s.Pinned(b.Cid()) {
 		t.Errorf("owners %v", got)
+	}
+}
+
+func TestReferencesAreListed(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, MinCapacity)
+	want := map[string]int{}
+	for i := range 30 {
+		b := storetest.Block(i, 100)
+		if err := s.PutHeld(ctx, "pin", b); err != nil {
+			t.Fatal(err)
+		}
+		want[string(b.Cid().Hash())]++
+		if i == 10 || i == 20 { // two parts in the log, and one that is pending
+			if err := s.Commit("pin"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check := func(s *Store) {
+		t.Helper()
+		got := map[string]int{}
+		err := s.References("pin", func(h multihash.Multihash) error {
+			s.Pinned(cid.NewCidV1(cid.Raw, h)) // may use the store
+			got[string(h)]++
+			return nil
+		})
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%d references, %v; want %d", len(got), err, len(want))
+		}
+	}
+	check(s)
+	if err := s.Commit("pin"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	s = openStore(t, dir, MinCapacity)
+	check(s)
+	stop := errors.New("stop")
+	if err := s.References("pin", func(multihash.Multihash) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v, want what f returned", err)
+	}
+	if err := s.References("nobody", func(multihash.Multihash) error { return stop }); err != nil {
+		t.Errorf("of an owner that holds nothing: %v", err)
+	}
+}
+
+func TestDiscardedBlockStaysHeld(t *testing.T) {
+	s := openStore(t, t.TempDir(), MinCapacity)
+	b := storetest.Block(1, 1000)
+	room := s.Room()
+	if err := s.PutHeld(ctx, "pin", b); err != nil {
+		t.Fatal(err)
+	}
+	if n := room - s.Room(); n < 1000 || n > 1200 {
+		t.Errorf("a pinned block of 1000 bytes takes %d of the room", n)
+	}
+	for range 2 {
+		if err := s.Discard(ctx, b.Cid()); err != nil {
+			t.Fatal(err)
+		}
+		storetest.CheckMissing(t, s, b.Cid())
+	}
+	mustPut(t, s, b)
+	if !s.Pinned(b.Cid()) || s.Stats().MissingPinned != 0 {
+		t.Errorf("not pinned after it came back: %+v", s.Stats())
+	}
+	if err := s.Release("pin"); err != nil {
+		t.Fatal(err)
+	}
+	if s.Room() != room {
+		t.Errorf("room %d after the release, %d before", s.Room(), room)
 	}
 }

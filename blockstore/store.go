@@ -243,6 +243,36 @@ func (s *Store) DeleteBlock(ctx context.Context, c cid.Cid) error {
 	return nil
 }
 
+// Discard drops a block whose bytes are not those that its CID names, although
+// their checksum is right. Whoever holds it goes on holding it, so that it is pinned
+// again as soon as it is back. A block that is not here is no error.
+func (s *Store) Discard(ctx context.Context, c cid.Cid) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	k := s.keys.key(c.Hash())
+	e, ok := s.index.get(k)
+	if !ok || !e.present() {
+		return nil
+	}
+	s.stats.corrupt.Add(1)
+	if err := s.forget(k, e, c.Hash()); err != nil {
+		return fmt.Errorf("discard block %s: forgotten, but it may be back after a restart: %w", c, err)
+	}
+	return nil
+}
+
+// Room returns how many bytes could be held at most besides what is held now: the
+// capacity without what is pinned and what the store keeps free for itself.
+func (s *Store) Room() int64 {
+	return max(0, s.options.Capacity-s.options.reserve()-s.stats.pinnedBytes.Load())
+}
+
 // forget removes the block at e for good. The caller holds mu.
 func (s *Store) forget(k key, e entry, h multihash.Multihash) error {
 	g := s.segments[e.segment]
