@@ -1,0 +1,250 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+const (
+	// What is held is committed after so many blocks or bytes: until then the store
+	// has the references in memory, and a crash takes them.
+	checkpointBlocks = 16384
+	checkpointBytes  = 256 << 20
+
+	tellEvery = time.Second // how often progress is told
+)
+
+// fetching is the inspector that gets all of a DAG held.
+type fetching struct {
+	*walk
+	h    *Holder
+	e    *entry
+	from sources
+	free int64 // bytes that could be held when it began
+
+	blocks, bytes int64        // dealt with
+	fetched       atomic.Int64 // blocks that were not on the disk
+	// held since the last checkpoint
+	newBlocks, newBytes int64
+	told                time.Time
+}
+
+func (h *Holder) newFetching(e *entry) *fetching {
+	f := &fetching{h: h, e: e, from: h.sources(e), free: h.store.Room(), told: time.Now()}
+	f.walk = newWalk(h.opts, f)
+	return f
+}
+
+func (f *fetching) run(ctx context.Context) error {
+	if err := f.h.store.References(f.e.owner, f.remember); err != nil {
+		return err
+	}
+	return f.walk.run(ctx, f.e.root)
+}
+
+// glance implements [inspector].
+func (f *fetching) glance(ctx context.Context, v visit) (int64, bool, error) {
+	n, err := f.h.store.GetSize(ctx, v.cid)
+	if err == nil && !v.held {
+		err = f.h.store.Hold(f.e.owner, v.cid)
+	}
+	switch {
+	case err == nil:
+		f.h.metrics.block(block.Disk.String(), n)
+		return int64(n), true, nil
+	case ipld.IsNotFound(err):
+		return 0, false, nil
+	}
+	return 0, false, f.storeError(err)
+}
+
+// inspect implements [inspector].
+func (f *fetching) inspect(ctx context.Context, v visit) ([]byte, error) {
+	b, err := f.h.store.Get(ctx, v.cid)
+	from := block.Disk.String()
+	switch {
+	case err == nil && v.held:
+		f.h.metrics.block(from, len(b.RawData()))
+		return b.RawData(), nil
+	case ipld.IsNotFound(err):
+		if b, from, err = f.from.get(ctx, v.cid); err != nil {
+			return nil, err
+		}
+		f.fetched.Add(1)
+	case err != nil:
+		return nil, f.storeError(err)
+	}
+	if err := f.h.store.PutHeld(ctx, f.e.owner, b); err != nil {
+		return nil, f.storeError(err)
+	}
+	f.h.metrics.block(from, len(b.RawData()))
+	return b.RawData(), nil
+}
+
+// after implements [inspector].
+func (f *fetching) after(_ context.Context, v visited) error {
+	if v.depth == 0 {
+		if err := f.fits(v); err != nil {
+			return err
+		}
+	}
+	if v.fresh {
+		f.blocks++
+		f.bytes += v.bytes
+		f.e.blocks.Store(f.blocks)
+		f.e.bytes.Store(f.bytes)
+	}
+	if !v.held {
+		f.newBlocks++
+		f.newBytes += v.bytes
+	}
+	if now := time.Now(); now.Sub(f.told) >= tellEvery {
+		f.told = now
+		f.h.changed(f.e.root)
+	}
+	if f.blocks == largeDAG && v.fresh && !f.h.grow(f.e) {
+		return errParked
+	}
+	if f.newBlocks >= checkpointBlocks || f.newBytes >= checkpointBytes {
+		f.newBlocks, f.newBytes = 0, 0
+		if err := f.h.checkpoint(f.e); err != nil {
+			return f.storeError(err)
+		}
+	}
+	return nil
+}
+
+// fits reports a *shortage when the sizes that the root gives for what is below it
+// show that it cannot fit. What is held already needs no room; a child that is, is
+// taken to be so with all that is below it.
+func (f *fetching) fits(root visited) error {
+	total, needed := root.bytes, int64(0)
+	if !root.held {
+		needed = root.bytes
+	}
+	counted := make(map[string]bool, len(root.links))
+	for _, l := range root.links {
+		key := string(l.cid.Hash())
+		if counted[key] {
+			continue
+		}
+		counted[key] = true
+		total = saturate(total, l.size)
+		if !f.h.store.Pinned(l.cid) {
+			needed = saturate(needed, l.size)
+		}
+	}
+	f.h.mu.Lock()
+	f.e.saved.Total = total
+	f.h.mu.Unlock()
+	if needed > f.free {
+		return &shortage{needed: needed, free: f.free}
+	}
+	return nil
+}
+
+func saturate(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
+// storeError says what an error of the store is for the DAG.
+func (f *fetching) storeError(err error) error {
+	short, ok := asShortage(err, f.e.bytes.Load(), f.free)
+	if !ok {
+		return err
+	}
+	f.h.mu.Lock()
+	total := f.e.saved.Total
+	f.h.mu.Unlock()
+	if total > short.needed {
+		short.needed, short.atLeast = total, false
+	}
+	return short
+}
+
+// sources are who is asked for blocks: what the edge has always, then the origins
+// of the pin.
+type sources struct {
+	getters []block.Getter
+	timeout time.Duration
+	// first is asked first: the one that had what others lacked.
+	first *atomic.Int32
+}
+
+// peerSource names the peers of a pin in metrics.
+const peerSource = "peer"
+
+func (h *Holder) sources(e *entry) sources {
+	h.mu.Lock()
+	origins := e.saved.Origins
+	h.mu.Unlock()
+	s := sources{getters: []block.Getter{h.fetch}, timeout: h.opts.FetchTimeout, first: &atomic.Int32{}}
+	for _, o := range origins {
+		if h.peer == nil {
+			break
+		}
+		peer, err := h.peer(o)
+		if err != nil {
+			h.log.Info("origin of a pin left out", "root", e.root.String(), "origin", o, "error", err)
+			continue
+		}
+		s.getters = append(s.getters, peer)
+	}
+	return s
+}
+
+// get returns a block, verified, and where it came from; or an *absence.
+func (s sources) get(ctx context.Context, c cid.Cid) (*block.Verified, string, error) {
+	var errs []error
+	nowhere := true
+	first := int(s.first.Load())
+	for i := range s.getters {
+		at := (first + i) % len(s.getters)
+		b, from, err := s.ask(ctx, at, c)
+		if err == nil {
+			if i > 0 {
+				s.first.Store(int32(at))
+			}
+			return b, from, nil
+		}
+		if ctx.Err() != nil {
+			return nil, "", context.Cause(ctx)
+		}
+		// What is too large for a block will be so tomorrow.
+		if !ipld.IsNotFound(err) && !errors.Is(err, block.ErrTooLarge) {
+			nowhere = false
+		}
+		errs = append(errs, err)
+	}
+	return nil, "", &absence{cid: c, nowhere: nowhere, err: errors.Join(errs...)}
+}
+
+func (s sources) ask(ctx context.Context, at int, c cid.Cid) (*block.Verified, string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("no answer within %s", s.timeout))
+	defer cancel()
+	b, source, err := s.getters[at].Get(ctx, c)
+	if err != nil {
+		return nil, "", err
+	}
+	from := source.String()
+	if at > 0 {
+		from = peerSource
+	}
+	if v, ok := b.(*block.Verified); ok && v.Cid().Equals(c) {
+		return v, from, nil
+	}
+	v, err := block.New(c, b.RawData())
+	return v, from, err
+}

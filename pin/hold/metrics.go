@@ -1,0 +1,80 @@
+package hold
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/block"
+)
+
+type metrics struct {
+	blocks, bytes *prometheus.CounterVec
+	attempts      *prometheus.CounterVec
+	verified      prometheus.Counter
+	repaired      prometheus.Counter
+	lost          prometheus.Counter
+	unregister    func()
+}
+
+// newMetrics registers the metrics, all or none.
+func newMetrics(registry prometheus.Registerer, h *Holder) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "shoal", Subsystem: "pin", Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "shoal", Subsystem: "pin", Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		blocks: vec("blocks_total", "Blocks that were held for pins, by where they were found; those on the disk only changed their protection.", "source"),
+		bytes:  vec("block_bytes_total", "Bytes of those blocks.", "source"),
+		attempts: vec("attempts_total",
+			"Tries to get a DAG held, by outcome: pinned, not_found, unavailable, full, refused, trouble (with this edge's disk), stopped.", "outcome"),
+		verified:   counter("verified_bytes_total", "Bytes of pinned blocks that were read back and compared with their CID."),
+		repaired:   counter("repaired_blocks_total", "Pinned blocks that were damaged or missing and were fetched again."),
+		lost:       counter("lost_blocks_total", "Pinned blocks that were damaged or missing and that nobody had when they were checked."),
+		unregister: func() {},
+	}
+	for _, s := range append([]string{peerSource}, sourceNames()...) {
+		m.blocks.WithLabelValues(s)
+		m.bytes.WithLabelValues(s)
+	}
+	for _, o := range []string{"pinned", "not_found", "unavailable", "full", "refused", "trouble", "stopped"} {
+		m.attempts.WithLabelValues(o)
+	}
+	if registry == nil {
+		return m, nil
+	}
+	all := []prometheus.Collector{m.blocks, m.bytes, m.attempts, m.verified, m.repaired, m.lost,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "shoal", Subsystem: "pin", Name: "walks", Help: "DAGs that are being fetched for pins now.",
+		}, func() float64 {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return float64(h.walks)
+		})}
+	for i, c := range all {
+		if err := registry.Register(c); err != nil {
+			for _, done := range all[:i] {
+				registry.Unregister(done)
+			}
+			return nil, err
+		}
+	}
+	m.unregister = func() {
+		for _, c := range all {
+			registry.Unregister(c)
+		}
+	}
+	return m, nil
+}
+
+func sourceNames() (names []string) {
+	for _, s := range block.Sources {
+		names = append(names, s.String())
+	}
+	return names
+}
+
+func (m *metrics) block(source string, size int) {
+	m.blocks.WithLabelValues(source).Inc()
+	m.bytes.WithLabelValues(source).Add(float64(size))
+}
