@@ -83,7 +83,8 @@ func (f *fetching) inspect(ctx context.Context, v visit) ([]byte, error) {
 	case err != nil:
 		return nil, f.storeError(err)
 	}
-	if err := f.h.store.PutHeld(ctx, f.e.owner, b); err != nil {
+	// A block that is in hand is stored, even when the walk is about to end.
+	if err := f.h.store.PutHeld(context.WithoutCancel(ctx), f.e.owner, b); err != nil {
 		return nil, f.storeError(err)
 	}
 	f.h.metrics.block(from, len(b.RawData()))
@@ -142,6 +143,9 @@ func (f *fetching) fits(root visited) error {
 		if !f.h.store.Pinned(l.cid) {
 			needed = saturate(needed, l.size)
 		}
+	}
+	if total == root.bytes && len(root.links) > 0 {
+		total = 0 // it does not say
 	}
 	f.h.mu.Lock()
 	f.e.saved.Total = total
