@@ -82,12 +82,12 @@ func (h *Holder) ended(ctx context.Context, e *entry, f *fetching, err error) ti
 	if ctx.Err() != nil || errors.Is(err, errLet) {
 		h.metrics.attempts.WithLabelValues("stopped").Inc()
 		if h.ctx.Err() != nil && f != nil && !h.isLet(e) {
-			h.keep(e)
+			h.keep(e, f)
 		}
 		return time.Now()
 	}
 	if errors.Is(err, errParked) {
-		h.keep(e)
+		h.keep(e, f)
 		return time.Now()
 	}
 	var refused *refusal
@@ -99,7 +99,7 @@ func (h *Holder) ended(ctx context.Context, e *entry, f *fetching, err error) ti
 	case errors.As(err, &short):
 		return h.fail(e, "full", short.Error(), func(s *saved) { s.Needed, s.Free = short.needed, short.free })
 	case errors.As(err, &gone):
-		h.keep(e)
+		h.keep(e, f)
 		return h.lacks(e, f, gone)
 	}
 	h.metrics.attempts.WithLabelValues("trouble").Inc()
@@ -116,7 +116,10 @@ func (h *Holder) isLet(e *entry) bool {
 }
 
 // keep protects through a crash what an unfinished attempt has brought.
-func (h *Holder) keep(e *entry) {
+func (h *Holder) keep(e *entry, f *fetching) {
+	if f.blocks == 0 {
+		return
+	}
 	if err := h.checkpoint(e); err != nil && !errors.Is(err, errLet) {
 		h.log.Warn("what was fetched for a pin is protected only until the next restart", "root", e.root.String(), "error", err)
 	}
@@ -182,7 +185,6 @@ func (h *Holder) fail(e *entry, outcome, reason string, change func(*saved)) tim
 	h.metrics.attempts.WithLabelValues(outcome).Inc()
 	h.log.Warn("pin failed", "root", e.root.String(), "reason", reason, "kept", whole)
 	if whole {
-		h.keep(e)
 		return h.later(e, func(s *saved) { s.become(record.Pinning, "damaged, and not repaired: "+reason) })
 	}
 	err := h.save(e, true, func(s *saved) {

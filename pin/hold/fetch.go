@@ -41,6 +41,7 @@ type fetching struct {
 func (h *Holder) newFetching(e *entry) *fetching {
 	f := &fetching{h: h, e: e, from: h.sources(e), free: h.store.Room(), told: time.Now()}
 	f.walk = newWalk(h.opts, f)
+	e.taken.Store(0)
 	return f
 }
 
@@ -107,6 +108,7 @@ func (f *fetching) after(_ context.Context, v visited) error {
 	if !v.held {
 		f.newBlocks++
 		f.newBytes += v.bytes
+		f.e.taken.Add(v.bytes)
 	}
 	if now := time.Now(); now.Sub(f.told) >= tellEvery {
 		f.told = now
@@ -150,10 +152,25 @@ func (f *fetching) fits(root visited) error {
 	f.h.mu.Lock()
 	f.e.saved.Total = total
 	f.h.mu.Unlock()
-	if needed > f.free {
-		return &shortage{needed: needed, free: f.free}
+	if free := max(0, f.free-f.h.claim(f.e, needed)); needed > free {
+		return &shortage{needed: needed, free: free}
 	}
 	return nil
+}
+
+// claim notes what the DAG of e will take, and returns what others that are under way
+// will still take: two that fit one by one, but not both, must not fill the store
+// together until both fail.
+func (h *Holder) claim(e *entry, needed int64) (others int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for other, claimed := range h.claims {
+		if other != e {
+			others = saturate(others, max(0, claimed-other.taken.Load()))
+		}
+	}
+	h.claims[e] = needed
+	return others
 }
 
 func saturate(a, b int64) int64 {

@@ -80,7 +80,8 @@ type Holder struct {
 	walks        int // under way
 	largeWalks   int
 	letting      []*entry
-	short        map[*entry]bool // those that did not fit
+	short        map[*entry]bool  // those that did not fit
+	claims       map[*entry]int64 // bytes that walks under way will take
 }
 
 // New reads the states of the roots that are wanted here. Nothing is done for them
@@ -93,7 +94,7 @@ func New(opts Options, cfg Config) (*Holder, error) {
 	h := &Holder{
 		opts: opts, store: cfg.Store, fetch: cfg.Fetch, peer: cfg.Peer, datastore: cfg.Datastore, log: cfg.Log, changed: cfg.Changed,
 		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
-		entries: map[string]*entry{}, short: map[*entry]bool{},
+		entries: map[string]*entry{}, short: map[*entry]bool{}, claims: map[*entry]int64{},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -129,6 +130,7 @@ func (h *Holder) Close() error {
 	h.cancel(errClosing)
 	h.mu.Unlock()
 	h.running.Wait()
+	h.letAll() // what was let go before is let go now
 	h.metrics.unregister()
 	return nil
 }
@@ -284,20 +286,15 @@ func (h *Holder) leave(e *entry) {
 func (h *Holder) letGo() {
 	defer h.running.Done()
 	for {
-		closing := h.ctx.Err() != nil
-		again := h.letAll()
-		if closing {
-			return
-		}
 		var retry <-chan time.Time
-		if again {
+		if h.letAll() {
 			retry = time.After(retryTrouble)
 		}
 		select {
 		case <-h.leaving:
 		case <-retry:
 		case <-h.ctx.Done():
-			// Once more: what was let go before Close is let go now.
+			return
 		}
 	}
 }

@@ -106,6 +106,7 @@ func (h *Holder) beginDue() time.Duration {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.walks--
+			delete(h.claims, e)
 			if j.large {
 				h.largeWalks--
 			}

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -128,10 +129,32 @@ func TestEvictionPressure(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	if n := w.store.Stats(); n.EvictedBytes < 100<<20 || n.CopiedBytes < 0 {
-		t.Logf("evicted since the restart: %d", n.EvictedBytes)
-	}
 	w.stop()
+}
+
+// Of two DAGs that fit one by one but not together, the first is pinned and the other
+// one fails, instead of both when the store is full.
+func TestTwoThatDoNotFitTogether(t *testing.T) {
+	w := newWorld(t, 16<<20)
+	one, two := tree(1, 90, 1, 100<<10), tree(2, 90, 1, 100<<10)
+	w.fleet.add(append(one, two...)...)
+	release := make(chan struct{})
+	held := one[50].Cid()
+	w.fleet.wait = func(ctx context.Context, c cid.Cid) error {
+		if c == held {
+			<-release
+		}
+		return nil
+	}
+	w.start()
+	defer w.stop()
+	w.Hold(one[0].Cid(), nil)
+	w.await(one[0].Cid(), "begun", func(s State) bool { return s.Blocks > 10 })
+	w.Hold(two[0].Cid(), nil)
+	w.awaitStatus(two[0].Cid(), record.Failed)
+	close(release)
+	w.awaitStatus(one[0].Cid(), record.Pinned)
+	w.checkHeld(one...)
 }
 
 func newStore(t testing.TB, size int64) *blockstore.Store {

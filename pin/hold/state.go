@@ -96,6 +96,7 @@ type entry struct {
 	pause backoff.ExponentialBackOff
 
 	blocks, bytes atomic.Int64 // of the walk that is under way
+	taken         atomic.Int64 // of bytes, how many were not held before it
 
 	writing sync.Mutex // one write of the state at a time; taken before Holder.mu
 	onDisk  bool       // guarded by writing: its state was synced since it was last let go
