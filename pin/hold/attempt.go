@@ -95,9 +95,9 @@ func (h *Holder) ended(ctx context.Context, e *entry, f *fetching, err error) ti
 	var gone *absence
 	switch {
 	case errors.As(err, &refused):
-		return h.fail(e, "refused", refused.text, func(s *saved) { s.Needed, s.Free = 0, 0 })
+		return h.fail(e, "refused", refused.text, func(s *saved) { s.Needed, s.Free, s.Missing = 0, 0, "" })
 	case errors.As(err, &short):
-		return h.fail(e, "full", short.Error(), func(s *saved) { s.Needed, s.Free = short.needed, short.free })
+		return h.fail(e, "full", short.Error(), func(s *saved) { s.Needed, s.Free, s.Missing = short.needed, short.free, "" })
 	case errors.As(err, &gone):
 		h.keep(e, f)
 		return h.lacks(e, f, gone)
@@ -143,7 +143,7 @@ func (h *Holder) lacks(e *entry, f *fetching, gone *absence) time.Time {
 	}
 	if gone.nowhere && now.Sub(lacking) >= h.opts.GiveUp && !whole {
 		reason := fmt.Sprintf("block %s was not found for %s", gone.cid, brief(h.opts.GiveUp))
-		return h.fail(e, outcome, reason, func(s *saved) { s.Missing, s.Lacking = gone.cid.String(), lacking })
+		return h.fail(e, outcome, reason, func(s *saved) { s.Needed, s.Free, s.Missing, s.Lacking = 0, 0, gone.cid.String(), lacking })
 	}
 	h.metrics.attempts.WithLabelValues(outcome).Inc()
 	h.log.Info("pin not complete; trying again", "root", e.root.String(), "missing", f.missing, "error", gone)

@@ -190,3 +190,34 @@ func BenchmarkEvict(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOpen opens a Holder of 100 000 roots, and lists them.
+func BenchmarkOpen(b *testing.B) {
+	const n = 100_000
+	data := dssync.MutexWrap(ds.NewMapDatastore())
+	h, err := New(DefaultOptions(), Config{Datastore: data})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		s := saved{Status: record.Pinned, Blocks: 100, Bytes: 1 << 20, Since: time.Now(), Whole: true}
+		if err := h.write(sumAs(cid.Raw, leafData(i)).Cid(), &s, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	before := heapInUse()
+	for b.Loop() {
+		if h, err = New(DefaultOptions(), Config{Datastore: data}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(heapInUse()-before)/n, "B/root")
+	begun, listed := time.Now(), 0
+	for range h.All() {
+		listed++
+	}
+	if listed != n {
+		b.Fatalf("%d listed", listed)
+	}
+	b.ReportMetric(time.Since(begun).Seconds()*1000, "list-ms")
+}

@@ -144,9 +144,9 @@ func canonical(c cid.Cid) cid.Cid {
 }
 
 // Hold says that the DAG below root is wanted here from now on. To say it again adds
-// the origins, which are multiaddrs of peers that may have it; and a root that
-// failed is tried again if an origin is new or its failure is older than
-// Options.RetryFailed.
+// the origins, which are multiaddrs of peers that may have it. A new one ends a pause
+// between tries; a root that failed is tried again if there is a new one, or its
+// failure is older than Options.RetryFailed.
 //
 // It is remembered durably once the first attempt has begun; until then a restart
 // forgets it.
@@ -178,6 +178,8 @@ func (h *Holder) Hold(root cid.Cid, origins []string) {
 		e.saved.Tries, e.saved.Lacking, e.saved.Needed, e.saved.Free = 0, time.Time{}, 0, 0
 		e.pause.Reset()
 		delete(h.short, e)
+		h.plan(e, time.Now())
+	} else if added && e.queue != nil && e.saved.Status != record.Failed {
 		h.plan(e, time.Now())
 	}
 }

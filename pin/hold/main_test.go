@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
+	"github.com/ipfs/go-datastore/namespace"
 	dssync "github.com/ipfs/go-datastore/sync"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
@@ -22,8 +24,6 @@ import (
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/multiformats/go-multihash"
 	"go.uber.org/goleak"
-
-	"bytes"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore"
@@ -134,7 +134,7 @@ const capacity = 64 << 20
 
 func newWorld(t testing.TB, size int64) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), fleet: newFleet(), data: dssync.MutexWrap(ds.NewMapDatastore()), opts: DefaultOptions(), peers: map[string]block.Getter{}}
+	w := &world{t: t, dir: t.TempDir(), fleet: newFleet(), data: namespace.Wrap(dssync.MutexWrap(ds.NewMapDatastore()), ds.NewKey("/hold")), opts: DefaultOptions(), peers: map[string]block.Getter{}}
 	w.open(size)
 	t.Cleanup(func() { w.store.Close() })
 	return w

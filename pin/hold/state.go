@@ -35,7 +35,8 @@ type State struct {
 	Tries int
 	// Next is when it is tried again; zero when nothing is planned or it is being tried.
 	Next time.Time
-	// Missing is a block that could not be had at the last try; may be undefined.
+	// Missing is a block that could not be had at the last try, if that is what it
+	// waits for or why it failed; otherwise undefined.
 	Missing cid.Cid
 	// Needed and Free are bytes, of a DAG that did not fit; Needed is 0 for others.
 	Needed, Free int64
