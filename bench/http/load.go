@@ -26,6 +26,12 @@ type round struct {
 	bytes     float64 // per second
 	p50, p99  time.Duration
 	cpu       time.Duration // the server's, for each request; 0 when unknown
+	wall      time.Duration // how long it took
+}
+
+// cpuPerGB is the server's processor time for a GB of bodies.
+func (r round) cpuPerGB() time.Duration {
+	return time.Duration(float64(r.cpu) * r.perSecond / r.bytes * 1e9)
 }
 
 // client is an HTTP/1.1 connection that knows just enough: a client of net/http
@@ -110,21 +116,17 @@ func (c *client) drop(length int64) error {
 // check makes the case's request once and compares the body with the file. It
 // sets the server's ETag for requests that need one.
 func check(s *server, c benchCase, files string) error {
-	want, err := os.ReadFile(filepath.Join(files, filepath.FromSlash(c.path)))
+	want, err := c.content(filepath.Join(files, filepath.FromSlash(c.path)))
 	if err != nil {
 		return err
 	}
-	status := 200
-	if c.to > 0 {
-		want, status = want[c.from:c.to+1], 206
-	}
+	plain := c
+	plain.revalidate = false
 	conn, err := dial(s.addr)
 	if err != nil {
 		return err
 	}
 	defer conn.conn.Close()
-	plain := c
-	plain.revalidate = false
 	a, err := conn.ask(plain.request(s, ""))
 	if err != nil {
 		return err
@@ -133,114 +135,97 @@ func check(s *server, c benchCase, files string) error {
 	if _, err := io.ReadFull(conn.r, got); err != nil {
 		return err
 	}
-	if a.status != status || !bytes.Equal(got, want) {
+	if a.status != plain.status() || !bytes.Equal(got, want) {
 		return fmt.Errorf("GET %s: status %d with %d bytes, which are not those of the file", c.path, a.status, len(got))
 	}
-	s.etag = a.etag
+	s.etag, s.length = a.etag, a.length
 	return nil
 }
 
-// load asks over and over, for about as long as it is told.
-func load(ctx context.Context, s *server, c benchCase, connections int, lasting time.Duration) (round, error) {
-	if c.few {
-		connections = min(connections, fewConnections)
+// content is what the body of an answer must be.
+func (c benchCase) content(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
+	if c.to == 0 {
+		return io.ReadAll(f)
+	}
+	want := make([]byte, c.to-c.from+1)
+	_, err = f.ReadAt(want, c.from)
+	return want, err
+}
+
+// asking is a load: each connection sends one of the requests at a time, and takes
+// them in turn.
+type asking struct {
+	requests    [][]byte
+	status      int // that every answer must have
+	connections int
+}
+
+// tally is what one connection saw.
+type tally struct {
+	took []time.Duration
+	sent int64
+}
+
+// load asks over and over, for about as long as it is told.
+func load(ctx context.Context, s *server, a asking, lasting time.Duration) (round, error) {
 	ctx, cancel := context.WithTimeout(ctx, lasting+time.Minute)
 	defer cancel()
-	request := c.request(s, s.etag)
-	took := make([][]time.Duration, connections)
-	sent := make([]int64, connections)
+	tallies := make([]tally, a.connections)
 	group, ctx := errgroup.WithContext(ctx)
 	cpu, begin := s.cpu(), time.Now()
-	end := begin.Add(lasting)
-	for i := range connections {
+	for i := range a.connections {
 		group.Go(func() error {
-			conn, err := dial(s.addr)
-			if err != nil {
-				return err
-			}
-			defer conn.conn.Close()
-			stop := context.AfterFunc(ctx, func() { conn.conn.Close() })
-			defer stop()
-			expected := answer{}
-			for now := time.Now(); expected.status == 0 || now.Before(end); { // at least once
-				a, err := conn.ask(request)
-				if err == nil {
-					err = conn.drop(a.length)
-				}
-				if err != nil {
-					return err
-				}
-				if expected.status == 0 {
-					expected = a
-				}
-				if a.status >= 400 || a.status != expected.status || a.length != expected.length || c.revalidate && a.status != 304 {
-					return fmt.Errorf("status %d with %d bytes", a.status, a.length)
-				}
-				done := time.Now()
-				took[i] = append(took[i], done.Sub(now))
-				sent[i] += a.length
-				now = done
-			}
-			return nil
+			return tallies[i].ask(ctx, s.addr, a, i*len(a.requests)/a.connections, begin.Add(lasting))
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return round{}, err
 	}
 	wall, used := time.Since(begin), s.cpu()-cpu
-	all := slices.Concat(took...)
-	slices.Sort(all)
+	var all []time.Duration
 	total := int64(0)
-	for _, n := range sent {
-		total += n
+	for _, t := range tallies {
+		all = append(all, t.took...)
+		total += t.sent
 	}
+	slices.Sort(all)
 	return round{
 		perSecond: float64(len(all)) / wall.Seconds(), bytes: float64(total) / wall.Seconds(),
 		p50: all[len(all)/2], p99: all[len(all)*99/100],
-		cpu: used / time.Duration(len(all)),
+		cpu: used / time.Duration(len(all)), wall: wall,
 	}, nil
 }
 
-// median returns the round in the middle by requests per second.
-func median(rounds []round) round {
-	slices.SortFunc(rounds, func(a, b round) int {
-		if a.perSecond < b.perSecond {
-			return -1
+// ask sends the requests on one connection until the end, beginning with the given
+// one, and at least one of them.
+func (t *tally) ask(ctx context.Context, addr string, a asking, next int, end time.Time) error {
+	conn, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer conn.conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.conn.Close() })
+	defer stop()
+	for now := time.Now(); t.took == nil || now.Before(end); next++ {
+		got, err := conn.ask(a.requests[next%len(a.requests)])
+		if err == nil {
+			err = conn.drop(got.length)
 		}
-		return 1
-	})
-	return rounds[len(rounds)/2]
-}
-
-// A pair is the same case on both servers.
-type pair struct{ bare, edge round }
-
-const heading = `| case | net/http, requests/s | edge, requests/s | **ratio** | p50 | p99 | CPU per request | CPU ratio |
-|---|---|---|---|---|---|---|---|
-`
-
-func (p pair) row(c benchCase) string {
-	rate := func(r round) string {
-		if c.few {
-			return fmt.Sprintf("%.0f MB/s", r.bytes/1e6)
+		if err != nil {
+			return err
 		}
-		return fmt.Sprintf("%.0f", r.perSecond)
+		if got.status != a.status {
+			return fmt.Errorf("status %d with %d bytes", got.status, got.length)
+		}
+		done := time.Now()
+		t.took = append(t.took, done.Sub(now))
+		t.sent += got.length
+		now = done
 	}
-	cpu, ratio := "unknown", ""
-	if p.bare.cpu > 0 && p.edge.cpu > 0 {
-		cpu = fmt.Sprintf("%s / %s", short(p.bare.cpu), short(p.edge.cpu))
-		ratio = fmt.Sprintf("%.2f", float64(p.bare.cpu)/float64(p.edge.cpu))
-	}
-	return fmt.Sprintf("| %s | %s | %s | **%.2f** | %s / %s | %s / %s | %s | %s |\n", c.name, rate(p.bare), rate(p.edge),
-		p.edge.perSecond/p.bare.perSecond, short(p.bare.p50), short(p.edge.p50), short(p.bare.p99), short(p.edge.p99), cpu, ratio)
-}
-
-// short rounds a duration to three digits.
-func short(d time.Duration) string {
-	unit := time.Nanosecond
-	for d/unit >= 1000 {
-		unit *= 10
-	}
-	return d.Round(unit).String()
+	return nil
 }

@@ -34,11 +34,12 @@ func TestBareServerGivesWhatTheCasesAskFor(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		r, err := load(t.Context(), s, c, 3, time.Millisecond)
+		b := &bench{Options: Options{Connections: 3}}
+		r, err := load(t.Context(), s, b.requests(s, c), time.Millisecond)
 		if err != nil || r.perSecond <= 0 || r.p50 <= 0 || r.p99 < r.p50 {
 			t.Errorf("%s: %+v, %v", c.name, r, err)
 		}
-		if row := (pair{r, r}).row(c); !strings.Contains(row, "**1.00**") {
+		if row := (result{{r}, {r}}).row(c); !strings.Contains(row, "**1.00**") {
 			t.Errorf("%s: %s", c.name, row)
 		}
 	}
@@ -63,7 +64,7 @@ func TestWrongAnswersAreNotMeasured(t *testing.T) {
 		if err := check(s, benchCase{path: "/f.bin"}, dir); err == nil {
 			t.Errorf("%s: check accepts it", name)
 		}
-		if _, err := load(t.Context(), s, benchCase{path: "/f.bin"}, 1, time.Millisecond); err == nil && name != "other bytes" {
+		if _, err := load(t.Context(), s, asking{[][]byte{benchCase{path: "/f.bin"}.request(s, "")}, 200, 1}, time.Millisecond); err == nil && name != "other bytes" {
 			t.Errorf("%s: load accepts it", name)
 		}
 		web.Close()
@@ -78,7 +79,7 @@ func TestLoadStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := &server{addr: strings.TrimPrefix(web.URL, "http://"), cmd: thisProcess(t)}
-	if _, err := load(ctx, s, benchCase{path: "/"}, 2, time.Hour); err == nil {
+	if _, err := load(ctx, s, asking{[][]byte{benchCase{path: "/"}.request(s, "")}, 200, 2}, time.Hour); err == nil {
 		t.Error("load did not notice that it was stopped")
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -21,13 +24,18 @@ type Options struct {
 	Round       time.Duration // how long a side is measured at a time
 	Rounds      int           // how often each side is
 	Set         settings      // further settings of the edge
+	Parts       string        // the parts to measure, separated by commas; "" for all
 	Only        string        // the one case to measure; "" for all
+	Load        string        // wrk or builtin; "" is wrk where it is installed
+	Large       int64         // bytes of the file of the part "large"
+	Blocks      int           // in the store of the part "start"
+	Profile     string        // a folder for a profile of the edge in each case; "" for none
 }
 
 // settings is a flag that may be repeated.
 type settings []string
 
-func (s *settings) String() string { return fmt.Sprint(*s) }
+func (s *settings) String() string { return strings.Join(*s, " ") }
 
 // Set implements [flag.Value].
 func (s *settings) Set(value string) error {
@@ -36,19 +44,28 @@ func (s *settings) Set(value string) error {
 }
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == "bare" {
-		exit(serveBare(os.Args[2], os.Args[3]))
-	}
-	if len(os.Args) == 4 && os.Args[1] == "files" {
-		exit(serveFiles(os.Args[2], os.Args[3]))
+	if len(os.Args) > 2 {
+		switch mode, args := os.Args[1], os.Args[2:]; {
+		case mode == "bare" && len(args) == 2:
+			exit(serveBare(args[0], args[1]))
+		case mode == "files" && len(args) == 2:
+			exit(serveFiles(args[0], args[1]))
+		case mode == "crowd" && len(args) == 1:
+			exit(serveCrowd(args[0]))
+		}
 	}
 	var o Options
 	flag.StringVar(&o.Binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")
 	flag.IntVar(&o.Connections, "connections", 32, "how `MANY` connections ask at once")
-	flag.DurationVar(&o.Round, "round", 2*time.Second, "how `LONG` a side is measured at a time")
-	flag.IntVar(&o.Rounds, "rounds", 3, "how `OFTEN` each side is measured; the median counts")
+	flag.DurationVar(&o.Round, "round", 2*time.Second, "how `LONG` a side is measured at a time; wrk takes whole seconds")
+	flag.IntVar(&o.Rounds, "rounds", 5, "how `OFTEN` each side is measured; the medians count")
 	flag.Var(&o.Set, "set", "a further setting of the edge, as `key=value`; may be repeated")
+	flag.StringVar(&o.Parts, "parts", "", "measure these `PARTS`, separated by commas (default: all of "+partNames()+")")
 	flag.StringVar(&o.Only, "only", "", "measure this one `CASE`")
+	flag.StringVar(&o.Load, "load", "", "`wrk` or builtin: where the load comes from (default: wrk where it is installed)")
+	flag.Int64Var(&o.Large, "large", 5<<30, "the `BYTES` of the file of the part large")
+	flag.IntVar(&o.Blocks, "blocks", 1_000_000, "how `MANY` blocks the store of the part start holds")
+	flag.StringVar(&o.Profile, "profile", "", "a `FOLDER` for a processor profile of the edge in each case; slows it down a little")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -63,33 +80,111 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-func run(ctx context.Context, o Options) (err error) {
-	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 {
-		return fmt.Errorf("connections %d, rounds %d, round %s: must be positive", o.Connections, o.Rounds, o.Round)
+func (o Options) validate() error {
+	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 || o.Large < 1<<20 || o.Blocks < 1 {
+		return fmt.Errorf("connections %d, rounds %d, round %s, large %d, blocks %d: expected positive numbers, and a large file of at least 1 MiB",
+			o.Connections, o.Rounds, o.Round, o.Large, o.Blocks)
+	}
+	if o.Load != "" && o.Load != "wrk" && o.Load != "builtin" {
+		return fmt.Errorf("load: %q: expected wrk or builtin", o.Load)
+	}
+	for _, name := range o.partList() {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("parts: %q: expected some of %s", name, partNames())
+		}
 	}
 	if o.Only != "" && !slices.ContainsFunc(parts, func(p part) bool { return len(p.only(o.Only).cases) > 0 }) {
 		return fmt.Errorf("only: %q: no such case", o.Only)
 	}
-	dir, err := os.MkdirTemp("", "shoal-bench-")
-	if err != nil {
+	return nil
+}
+
+func (o Options) partList() []string {
+	if o.Parts == "" {
+		return nil
+	}
+	return strings.Split(o.Parts, ",")
+}
+
+// A bench is what every part works with.
+type bench struct {
+	Options
+	dir        string // for everything
+	wrk, nginx string // where the programs are; "" when they are not used
+	wrkScript  string
+	out        io.Writer
+}
+
+func run(ctx context.Context, o Options) (err error) {
+	if err := o.validate(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	files := filepath.Join(dir, "files")
-	if err := writeFiles(files); err != nil {
+	b := &bench{Options: o, out: os.Stdout}
+	if b.dir, err = os.MkdirTemp("", "shoal-bench-"); err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d CPUs, %s/%s, %d connections (%d for the largest file), %d rounds of %s each; settings of the edge: default %v\n",
-		runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, o.Connections, fewConnections, o.Rounds, o.Round, []string(o.Set))
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "%s, %s, %d CPUs, %s/%s; %d connections (%d for the largest file), %d rounds of %s each; settings of the edge: default %v\n",
+		time.Now().Format(time.DateOnly), runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+		o.Connections, fewConnections, o.Rounds, o.Round, []string(o.Set))
 	for _, p := range parts {
-		if p = p.only(o.Only); len(p.cases) == 0 {
+		if names := o.partList(); names != nil && !slices.Contains(names, p.name) {
 			continue
 		}
-		if err := p.run(ctx, o, dir, files); err != nil {
-			return fmt.Errorf("%s: %w", p.title, err)
+		if p = p.only(o.Only); o.Only != "" && len(p.cases) == 0 {
+			continue
+		}
+		if err := b.runPart(ctx, p); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return nil
+}
+
+// prepare builds the edge and finds the programs that are not ours.
+func (b *bench) prepare(ctx context.Context) error {
+	if b.Binary == "" {
+		b.Binary = filepath.Join(b.dir, "shoal")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.Binary, "github.com/shoal-cdn/shoal")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the edge: %w: %s", err, out)
+		}
+	}
+	binary, err := filepath.Abs(b.Binary)
+	if err != nil {
+		return err
+	}
+	b.Binary = binary
+	if b.Load != "builtin" {
+		if b.wrk, err = exec.LookPath("wrk"); err != nil {
+			if b.Load == "wrk" {
+				return fmt.Errorf("load: wrk: %w: install it, or say -load builtin", err)
+			}
+			fmt.Fprintln(b.out, "wrk is not installed: the load comes from the built-in generator.")
+		} else if err := b.writeWrkScript(); err != nil {
+			return err
+		}
+	}
+	if b.nginx, err = exec.LookPath("nginx"); err != nil {
+		b.nginx = ""
+		fmt.Fprintln(b.out, "nginx is not installed: its columns stay empty.")
+	}
+	return nil
+}
+
+// runPart has a folder for the part, which goes when the part is over.
+func (b *bench) runPart(ctx context.Context, p part) (err error) {
+	whole := b.dir
+	defer func() { b.dir = whole }()
+	if b.dir, err = os.MkdirTemp(whole, p.name+"-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	fmt.Fprintf(b.out, "\n## %s\n\n", p.title)
+	return p.run(b, ctx, p)
 }
 
 // only returns the part with just one of its cases; "" stands for all.
@@ -98,58 +193,4 @@ func (p part) only(name string) part {
 		p.cases = slices.DeleteFunc(slices.Clone(p.cases), func(c benchCase) bool { return c.name != name })
 	}
 	return p
-}
-
-// run measures the part's cases and prints them.
-func (p part) run(ctx context.Context, o Options, dir, files string) error {
-	bare, err := startBare(ctx, files, p.fromDisk)
-	if err != nil {
-		return fmt.Errorf("start the bare server: %w", err)
-	}
-	defer bare.stop()
-	o.Set = append(slices.Clone(o.Set), p.set...)
-	edge, err := startEdge(ctx, o, dir, files)
-	if err != nil {
-		return fmt.Errorf("start the edge: %w", err)
-	}
-	defer edge.stop()
-	idle := edge.memory()
-	fmt.Printf("\n## %s\n\n%s", p.title, heading)
-	for _, c := range p.cases {
-		pair, err := measure(ctx, o, c, files, bare, edge)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		fmt.Print(pair.row(c))
-		if c.few && pair.edge.cpu > 0 {
-			perGB := func(r round) time.Duration { return time.Duration(float64(r.cpu) * r.perSecond / r.bytes * 1e9) }
-			defer fmt.Printf("CPU per GB served, %s: %s by net/http, %s by the edge.\n", c.name, short(perGB(pair.bare)), short(perGB(pair.edge)))
-		}
-	}
-	fmt.Printf("\nResident memory of the edge: %d MiB at the start, %d MiB after the load.\n", idle>>20, edge.memory()>>20)
-	return nil
-}
-
-// measure takes turns between the two servers and returns each one's median round.
-func measure(ctx context.Context, o Options, c benchCase, files string, bare, edge *server) (pair, error) {
-	sides := [2]*server{bare, edge}
-	var rounds [2][]round
-	for i, s := range sides {
-		if err := check(s, c, files); err != nil {
-			return pair{}, fmt.Errorf("%s: %w", s.name, err)
-		}
-		if _, err := load(ctx, s, c, o.Connections, o.Round/4); err != nil {
-			return pair{}, fmt.Errorf("%s: warm up: %w", sides[i].name, err)
-		}
-	}
-	for range o.Rounds {
-		for i, s := range sides {
-			r, err := load(ctx, s, c, o.Connections, o.Round)
-			if err != nil {
-				return pair{}, fmt.Errorf("%s: %w", s.name, err)
-			}
-			rounds[i] = append(rounds[i], r)
-		}
-	}
-	return pair{median(rounds[0]), median(rounds[1])}, nil
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,7 +24,9 @@ type server struct {
 	name        string
 	addr, host  string // where it listens, and the name to ask for
 	admin, root string // of an edge: where to ask for figures, and the CID of what it serves
+	log         string // the file
 	etag        string // of the file of the case under way
+	length      int64  // of the body of an answer in the case under way
 	cmd         *exec.Cmd
 }
 
@@ -35,33 +36,17 @@ func (s *server) stop() {
 	_ = s.cmd.Wait()
 }
 
-// cpu returns the CPU time that the process has used; 0 where /proc does not tell.
-func (s *server) cpu() time.Duration {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "stat"))
+// begin starts a process that is to listen on addr, and waits until it does.
+func begin(ctx context.Context, name, addr, log string, cmd *exec.Cmd) (*server, error) {
+	s, err := start(name, addr, log, cmd)
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	// The second field is the program's name in brackets and may hold spaces;
-	// utime and stime are the 14th and 15th, in hundredths of a second.
-	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
-	}
-	var ticks int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return s, s.listens(ctx)
 }
 
-// begin starts a process that is to listen on addr, and waits until it does. Its log
-// goes to a file.
-func begin(ctx context.Context, name, addr, log string, cmd *exec.Cmd) (*server, error) {
+// start starts a process. Its log goes to a file.
+func start(name, addr, log string, cmd *exec.Cmd) (*server, error) {
 	file, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -71,15 +56,19 @@ func begin(ctx context.Context, name, addr, log string, cmd *exec.Cmd) (*server,
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{name: name, addr: addr, host: "bench.localhost", cmd: cmd}
+	return &server{name: name, addr: addr, host: "bench.localhost", log: log, cmd: cmd}, nil
+}
+
+// listens waits until the process listens, and stops it if it does not.
+func (s *server) listens(ctx context.Context) error {
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			return s, conn.Close()
+		if conn, err := net.Dial("tcp", s.addr); err == nil {
+			return conn.Close()
 		}
 	}
 	s.stop()
-	data, _ := os.ReadFile(log)
-	return nil, errors.Join(ctx.Err(), fmt.Errorf("it does not listen on %s; its log: %.2000s", addr, data))
+	data, _ := os.ReadFile(s.log)
+	return errors.Join(ctx.Err(), fmt.Errorf("it does not listen on %s; its log: %.2000s", s.addr, data))
 }
 
 // freeAddr returns a loopback address that nothing listens on.
@@ -91,23 +80,16 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// memory returns the process's resident memory, in bytes; 0 where /proc does not tell.
-func (s *server) memory() int64 {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "status"))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(data), "VmRSS:")
-	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	kib, _ := strconv.ParseInt(number, 10, 64)
-	return kib << 10
-}
-
-func startBare(ctx context.Context, files string, fromDisk bool) (*server, error) {
-	self, err := os.Executable()
+// self is this program in one of its other modes.
+func self(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	return exec.CommandContext(ctx, program, args...), nil
+}
+
+func (b *bench) startBare(ctx context.Context, files string, fromDisk bool) (*server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -116,44 +98,48 @@ func startBare(ctx context.Context, files string, fromDisk bool) (*server, error
 	if fromDisk {
 		mode = "files"
 	}
-	return begin(ctx, "net/http", addr, filepath.Join(filepath.Dir(files), "bare.log"), exec.CommandContext(ctx, self, mode, files, addr))
+	cmd, err := self(ctx, mode, files, addr)
+	if err != nil {
+		return nil, err
+	}
+	return begin(ctx, "net/http", addr, filepath.Join(b.dir, "bare.log"), cmd)
 }
 
 // startEdge adds the files to an edge and starts it again as their site.
-func startEdge(ctx context.Context, o Options, dir, files string) (*server, error) {
-	binary := o.Binary
-	if binary == "" {
-		binary = filepath.Join(dir, "shoal")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/shoal-cdn/shoal")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build: %w: %s", err, out)
-		}
-	}
-	dir, err := os.MkdirTemp(dir, "edge-")
+func (b *bench) startEdge(ctx context.Context, files string, set settings) (*server, error) {
+	root, err := b.addFiles(ctx, files, set)
 	if err != nil {
 		return nil, err
 	}
-	s, err := serveEdge(ctx, binary, dir, o.Set)
+	s, err := b.serveEdge(ctx, set, root)
 	if err != nil {
 		return nil, err
 	}
-	add := exec.CommandContext(ctx, binary, "add", "--quiet", "--edge", "http://"+s.admin, files)
-	add.Stderr = os.Stderr
-	id, err := add.Output()
-	s.stop()
-	if err != nil {
-		return nil, fmt.Errorf("add the files: %w", err)
-	}
-	root := strings.TrimSpace(string(id))
-	site := "sites=[{host: bench.localhost, content: /ipfs/" + root + "}]"
-	s, err = serveEdge(ctx, binary, dir, append(slices.Clone(o.Set), site))
-	if err == nil {
-		s.root = root
-	}
-	return s, err
+	return s, s.listens(ctx)
 }
 
-func serveEdge(ctx context.Context, binary, dir string, set []string) (*server, error) {
+// addFiles has an edge import the files, and returns the CID of their folder.
+func (b *bench) addFiles(ctx context.Context, files string, set settings) (string, error) {
+	s, err := b.serveEdge(ctx, set, "")
+	if err != nil {
+		return "", err
+	}
+	defer s.stop()
+	if err := s.listens(ctx); err != nil {
+		return "", err
+	}
+	add := exec.CommandContext(ctx, b.Binary, "add", "--quiet", "--edge", "http://"+s.admin, files)
+	add.Stderr = os.Stderr
+	id, err := add.Output()
+	if err != nil {
+		return "", fmt.Errorf("add the files: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
+// serveEdge starts an edge over the part's folder, with a site if there is a root.
+// Whether it listens is for the caller to find out.
+func (b *bench) serveEdge(ctx context.Context, set settings, root string) (*server, error) {
 	public, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -162,18 +148,26 @@ func serveEdge(ctx context.Context, binary, dir string, set []string) (*server, 
 	if err != nil {
 		return nil, err
 	}
+	all := append(settings{"data=" + b.data(), "gateway.listen=" + public, "admin.listen=" + admin}, set...)
+	if root != "" {
+		all = append(all, "sites=[{host: bench.localhost, content: /ipfs/"+root+"}]")
+	}
 	args := []string{"serve"}
-	for _, s := range append([]string{"data=" + filepath.Join(dir, "data"), "gateway.listen=" + public, "admin.listen=" + admin}, set...) {
+	for _, s := range append(all, b.Set...) {
 		args = append(args, "--set", s)
 	}
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Dir = dir // so that no config.yaml is found
-	s, err := begin(ctx, "edge", public, filepath.Join(dir, "edge.log"), cmd)
-	if err == nil {
-		s.admin = admin
+	cmd := exec.CommandContext(ctx, b.Binary, args...)
+	cmd.Dir = b.dir // so that no config.yaml is found
+	s, err := start("edge", public, filepath.Join(b.dir, "edge.log"), cmd)
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	s.admin, s.root = admin, root
+	return s, nil
 }
+
+// data is the folder of the part's edge.
+func (b *bench) data() string { return filepath.Join(b.dir, "data") }
 
 // serveFiles serves a folder from disk until it is killed.
 func serveFiles(folder, addr string) error {
