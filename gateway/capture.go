@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -158,7 +160,9 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 	}
 	r.takeHeader(c.header)
 	r.metrics = g.metrics.hits(rec.label, "hit")
-	r.log = g.hitLogFor(r)
+	if g.log.Enabled(context.Background(), slog.LevelInfo) {
+		r.log.base = g.log.Handler()
+	}
 	g.hot.add(r, c.generation)
 }
 

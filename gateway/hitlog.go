@@ -55,8 +55,8 @@ func (m *metrics) hits(label, cache string) *hitMetrics {
 	return h
 }
 
-func (h *hitMetrics) request(method string, status int) prometheus.Counter {
-	row, column := 0, 0
+// requestKind numbers the methods and the status codes that hits have.
+func requestKind(method string, status int) (row, column int) {
 	if method == http.MethodHead {
 		row = 1
 	}
@@ -66,6 +66,11 @@ func (h *hitMetrics) request(method string, status int) prometheus.Counter {
 	case http.StatusNotModified:
 		column = 2
 	}
+	return row, column
+}
+
+func (h *hitMetrics) request(method string, status int) prometheus.Counter {
+	row, column := requestKind(method, status)
 	slot := &h.requests[row][column]
 	if c := slot.Load(); c != nil {
 		return *c
@@ -75,17 +80,47 @@ func (h *hitMetrics) request(method string, status int) prometheus.Counter {
 	return c
 }
 
-// hitLog writes the access log's lines of one route. The handler has formatted what
-// does not change.
-type hitLog struct{ handler slog.Handler }
+// hitLog has handlers for the access log's lines of one route, each with what is the
+// same in many of them formatted already: what is left fits into a slog.Record
+// without memory of its own.
+type hitLog struct {
+	base  slog.Handler // nil when nothing is logged
+	ready [24]atomic.Pointer[slog.Handler]
+}
 
-func (g *Gateway) hitLogFor(r *route) hitLog {
-	if !g.log.Enabled(context.Background(), slog.LevelInfo) {
-		return hitLog{}
+// slot is where the handler for a kind of line is kept; nil for a rare kind.
+func (l *hitLog) slot(method, proto string, status int, source block.Source) *atomic.Pointer[slog.Handler] {
+	row, column := requestKind(method, status)
+	n := 2 * (3*row + column)
+	if source != block.Memory {
+		n++
 	}
-	return hitLog{g.log.Handler().WithAttrs([]slog.Attr{
-		slog.String("site", r.label), slog.String("host", abbreviate(r.host)), slog.String("uri", truncate(r.uri, 2048)),
-	})}
+	switch proto {
+	case "HTTP/1.1":
+		return &l.ready[n]
+	case "HTTP/2.0":
+		return &l.ready[12+n]
+	}
+	return nil
+}
+
+// handler returns the handler for the line of an answer.
+func (h *hit) handler(status int, cache string) slog.Handler {
+	r := h.route
+	slot := r.log.slot(h.r.Method, h.r.Proto, status, h.source)
+	if slot != nil {
+		if ready := slot.Load(); ready != nil {
+			return *ready
+		}
+	}
+	handler := r.log.base.WithAttrs([]slog.Attr{
+		slog.String("site", r.label), slog.String("method", h.r.Method), slog.String("host", abbreviate(r.host)),
+		slog.String("uri", truncate(r.uri, 2048)), slog.String("proto", h.r.Proto), slog.Int("status", status), slog.String("cache", cache),
+	})
+	if slot != nil {
+		slot.Store(&handler)
+	}
+	return handler
 }
 
 // account counts the request and writes its line into the access log.
@@ -100,19 +135,16 @@ func (h *hit) account(status int, firstByte time.Duration, sent int64, err error
 	m.seconds.Observe(took.Seconds())
 	m.firstByte.Observe(firstByte.Seconds())
 	m.sent.Add(float64(sent))
-	handler := h.route.log.handler
-	if handler == nil {
+	if h.route.log.base == nil {
 		return
 	}
 	line := slog.NewRecord(end, slog.LevelInfo, "request", 0)
-	line.AddAttrs(
-		slog.String("client", h.client), slog.String("method", h.r.Method), slog.String("proto", h.r.Proto),
-		slog.Int("status", status), slog.Int64("bytes", sent), slog.Duration("took", took), slog.Duration("first_byte", firstByte),
-		slog.String("cache", m.cache), slog.String("agent", truncate(h.r.UserAgent(), 256)))
+	line.AddAttrs(slog.String("client", h.client), slog.Int64("bytes", sent), slog.Duration("took", took),
+		slog.Duration("first_byte", firstByte), slog.String("agent", truncate(h.r.UserAgent(), 256)))
 	if err != nil {
 		line.AddAttrs(slog.String("err", "write to the client: "+err.Error()))
 	}
-	_ = handler.Handle(context.Background(), line)
+	_ = h.handler(status, m.cache).Handle(context.Background(), line)
 }
 
 // timingTable holds the texts of Server-Timing for answers from memory.

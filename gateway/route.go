@@ -118,7 +118,7 @@ func (g *Gateway) verdictOf(rec *requestRecord, contentPath string, now time.Tim
 
 // cost is what keeping the route takes, in bytes.
 func (r *route) cost() int64 {
-	const overhead = 1536 // the structs, the header fields, a bucket's link, the log's prefix
+	const overhead = 1792 // the structs, the header fields, a bucket's link, the log's prefix
 	n := overhead + int64(3*len(r.uri)+2*len(r.host)+cap(r.body))
 	for _, f := range r.whole {
 		n += int64(len(f.value[0]))

@@ -164,9 +164,10 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// joined is the largest body, in bytes, that is copied behind its head: up to here
-// that is cheaper than handing two pieces to the kernel.
-const joined = 16 << 10
+// joined is how much of a body, in bytes, is copied behind its head: as much as fits
+// into one segment on its way through the kernel. That is cheaper than to hand over
+// two pieces, and than a first write that wakes the reader for little.
+const joined = 64 << 10
 
 // writeWire writes the response to the connection.
 func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64, error) {
@@ -174,23 +175,18 @@ func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64,
 	if pooled == nil {
 		pooled = new([]byte)
 	}
-	defer h.g.buffers.Put(pooled)
 	b := h.appendResponseHead((*pooled)[:0], status, timing)
 	head := len(b)
-	var n int
-	var err error
-	if len(body) <= joined {
-		b = append(b, body...)
-		n, err = w.Write(b)
-	} else {
-		b = append(b, body[:joined]...)
-		if n, err = w.Write(b); err == nil {
-			var m int
-			m, err = w.Write(body[joined:])
-			n += m
-		}
-	}
+	b = append(b, body[:min(joined, len(body))]...)
+	n, err := w.Write(b)
+	// The buffer is not kept for as long as a slow client takes for the rest.
 	*pooled = b
+	h.g.buffers.Put(pooled)
+	if err == nil && len(body) > joined {
+		var m int
+		m, err = w.Write(body[joined:])
+		n += m
+	}
 	w.answered.Store(true)
 	if err != nil {
 		_ = w.Conn.Close() // half an answer is out: nothing can follow it
