@@ -34,6 +34,8 @@ type wire struct {
 	// allowed is when the client was last given the stall time (Unix nanoseconds); 0
 	// when somebody else set a deadline since.
 	allowed atomic.Int64
+
+	reads readDeadline
 }
 
 type wireKey struct{}
@@ -59,7 +61,9 @@ func (l wires) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: c, stall: l.stall}, nil
+	w := &wire{Conn: c, stall: l.stall}
+	w.reads.conn = c
+	return w, nil
 }
 
 // remember is http.Server.ConnContext.
@@ -114,6 +118,17 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 	}
 	w.allowed.Store(0)
 	return w.Conn.SetWriteDeadline(t)
+}
+
+// Read implements net.Conn.
+func (w *wire) Read(p []byte) (int, error) { return w.reads.Read(p) }
+
+// SetReadDeadline implements net.Conn.
+func (w *wire) SetReadDeadline(t time.Time) error { return w.reads.set(t) }
+
+// SetDeadline implements net.Conn.
+func (w *wire) SetDeadline(t time.Time) error {
+	return errors.Join(w.SetReadDeadline(t), w.SetWriteDeadline(t))
 }
 
 // ReadFrom keeps the connection's own way of sending files.
