@@ -58,17 +58,28 @@ const refusedPause = 20 * time.Millisecond
 
 // serveCrowd serves until it is killed.
 func serveCrowd(addr string) error {
-	c := &crowd{blocks: map[string][]byte{}, held: make(chan struct{}), stop: func() {}}
-	close(c.held)
-	if _, err := rand.Read(c.salt[:]); err != nil {
+	c, err := newCrowd()
+	if err != nil {
 		return err
 	}
+	return http.ListenAndServe(addr, c.handler())
+}
+
+// newCrowd is a crowd that nobody came to yet.
+func newCrowd() (*crowd, error) {
+	c := &crowd{blocks: map[string][]byte{}, held: make(chan struct{}), stop: func() {}}
+	close(c.held)
+	_, err := rand.Read(c.salt[:])
+	return c, err
+}
+
+func (c *crowd) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ipfs/{cid}", c.origin)
 	mux.HandleFunc("GET /come", c.come)
 	mux.HandleFunc("GET /tally", c.tally)
 	mux.HandleFunc("GET /leave", c.leave)
-	return http.ListenAndServe(addr, mux)
+	return mux
 }
 
 // origin answers an edge.

@@ -1,24 +1,48 @@
-// Command http measures an edge against a bare net/http server on the same files.
+// Command http measures an edge against a bare net/http server, and against nginx
+// where that is installed, on the same files.
 //
 //	go run ./bench/http
 //
-// Both servers are processes of their own, on loopback; the bare one holds the
-// files in memory and writes them (http.ServeContent for the large one), which is
-// as fast as Go's HTTP server allows. The edge runs with its default settings, but
-// for ports and folder; the content was added to it and is fronted as a site. Each
-// case is warmed up, then both sides are measured in turn, round after round, so
-// that whatever else the machine does hits both. What counts is the ratio.
+// All are processes of their own, on loopback. The bare server holds the files in
+// memory and writes them (http.ServeContent for the large one), which is as fast as
+// Go's HTTP server allows. nginx sends files from the kernel's cache, with sendfile,
+// open files kept and no log: what C and the kernel can do, without an access log
+// and with a fifth of the header fields. The edge runs with its default settings, but
+// for ports and folder; the content was added to it and is fronted as a site. Every
+// file is asked for before anything is measured. Each case is warmed up, then the
+// sides are measured in turn, round after round, so that whatever else the machine
+// does hits all. What counts is the ratio: each round's, and of those the median.
 //
-// The load comes from this process, over connections that are kept alive: one
-// request at a time on each. It shares the machine with the servers, so requests
-// per second understate how different two servers are; the servers' own CPU time
-// for each request (from /proc, on Linux) does not. Ratios are speed: 1 is as fast
-// as the bare server, 0.5 half as fast. Columns with two values show the bare
-// server first.
+// The load comes from wrk where it is installed, with one thread, else from this
+// process; both keep connections alive and have one request at a time on each. It
+// shares the machine with the servers, so requests per second understate how
+// different two servers are; the servers' own CPU time for each request (from /proc,
+// on Linux) does not. Ratios are speed: 1 is as fast as the bare server, 0.5 half as
+// fast. Columns with several values show the bare server first, then the edge, then
+// nginx; those of latency and CPU time are of the round in the middle.
 //
-// A second part has an edge that keeps no content in memory against http.ServeContent
-// of plain files, with both sides' files in the kernel's page cache.
+// The parts (-parts):
+//
+//	memory   hot objects of 1 KiB to 96 MiB, by all doors, and ranges and 304
+//	disk     an edge that keeps no content in memory against http.ServeContent of
+//	         plain files, with both sides' files in the kernel's page cache
+//	large    64 KiB in the middle of a file of 5 GiB, against the same plain file
+//	budget   more content than memory: processor time per GB, and resident memory
+//	misses   how long hits take while the edge has misses to answer, see below
+//	start    from the start of the process to the first answer, a million blocks stored
+//
+// # Hits beside misses
+//
+// The visitors who miss and a counting origin are one further process; each miss is
+// for a block that nobody asked for before. On few processors everything that works
+// slows everything else down, whatever the edge does about it, so three neighbours
+// are told apart. Misses that wait for a slow origin, as many as gateway.max_requests
+// lets wait and some that are refused: they take little processor time, and hits that
+// were queued behind them would show. Misses that the origin answers at once, as fast
+// as 32 connections can ask: they do work. And as many further hits, which work, too,
+// and say how much of the former is due to sharing the processors. Latencies are the
+// built-in generator's, with all connections busy all the time.
 //
 // Each body is compared with the file once at the start of a case, and its length
-// every time.
+// every time; wrk's are by their sum.
 package main
