@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,7 @@ func asMany(b *bench, _ int) int { return b.Connections }
 var neighbours = []neighbour{
 	{name: "nothing", visitors: func(*bench, int) int { return 0 }},
 	// More than the edge lets wait: the others get 503 and come again.
-	{name: "misses that wait for the origin, as many as may", visitors: func(_ *bench, most int) int { return most + 64 }, hold: true},
+	{name: "misses that wait for the origin, as many as may", visitors: func(_ *bench, most int) int { return most + 8 }, hold: true},
 	{name: "misses that the origin answers at once", visitors: asMany},
 	{name: "the same number of further hits", visitors: asMany, hits: true},
 }
@@ -53,7 +54,10 @@ func (b *bench) beside(ctx context.Context, p part) error {
 		return err
 	}
 	defer origin.stop()
-	most := maxRequests()
+	most, err := b.mostWaiting()
+	if err != nil {
+		return err
+	}
 	edge, err := b.startEdge(ctx, files, append(slices.Clone(p.set), "gateway.serve=any",
 		"gateway.max_requests="+strconv.Itoa(most), "origins=[{type: gateway, url: \"http://"+addr+"\"}]"))
 	if err != nil {
@@ -77,6 +81,21 @@ func (b *bench) beside(ctx context.Context, p part) error {
 	b.printBeside(rounds, tallies, most)
 	fmt.Fprintf(b.out, "\nResident memory of the edge: %s after the load, %s at most.\n", mib(edge.memory("VmRSS")), mib(edge.memory("VmHWM")))
 	return nil
+}
+
+// mostWaiting is gateway.max_requests: what -set says, or else the default.
+func (b *bench) mostWaiting() (int, error) {
+	most := maxRequests()
+	for _, s := range b.Set {
+		if value, ok := strings.CutPrefix(s, "gateway.max_requests="); ok {
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return 0, fmt.Errorf("set: %q: expected a number: %w", s, err)
+			}
+			most = n
+		}
+	}
+	return most, nil
 }
 
 // beneath measures one round of hits beside a neighbour, and returns what that one

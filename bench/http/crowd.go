@@ -54,7 +54,7 @@ type crowdTally struct {
 const missSize = 4 << 10
 
 // refusedPause is how long a visitor who got 503 waits before the next request.
-const refusedPause = 20 * time.Millisecond
+const refusedPause = 100 * time.Millisecond
 
 // serveCrowd serves until it is killed.
 func serveCrowd(addr string) error {
