@@ -120,8 +120,9 @@ func readWeighted(element string) (name string, weight int, ok bool) {
 	if value == "" || len(value) > 5 || value[0] != '0' && value[0] != '1' {
 		return "", 0, false
 	}
-	f, err := strconv.ParseFloat(value, 32)
-	return name, int(f*1000 + .5), err == nil && f >= 0 && f <= 1 && name != ""
+	whole, part, _ := strings.Cut(value, ".")
+	weight, err := strconv.Atoi(whole + (part + "000")[:3])
+	return name, weight, err == nil && len(whole) == 1 && weight <= 1000 && name != ""
 }
 
 func codingOf(name string) (coding, bool) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"mime"
 	"net/http"
 	"strconv"
@@ -21,7 +22,9 @@ type held struct {
 	noneIfAt []string
 
 	holding bool
-	content string // empty: the bytes are made for this answer
+	header  http.Header // as it was when the handler sent it
+	size    int64       // of the body, as the header has it; -1 without
+	content string      // empty: the bytes are made for this answer
 	body    []byte
 }
 
@@ -47,7 +50,8 @@ func (a *held) begin(rec *requestRecord, status int, h http.Header) bool {
 	if !isPlainTag(etag) {
 		return false
 	}
-	size := int64(-1)
+	size, contentType := int64(-1), h.Get("Content-Type")
+	varying := isCompressible(contentType)
 	switch status {
 	case http.StatusNotModified:
 		if mayLeadToCompressible(contentPathOf(rec)) {
@@ -58,20 +62,26 @@ func (a *held) begin(rec *requestRecord, status int, h http.Header) bool {
 	case http.StatusPartialContent:
 		_, total, _ := strings.Cut(h.Get("Content-Range"), "/")
 		size = readSize(total)
+		// boxo does not know the type of a part whose name does not tell it.
+		varying = varying || mayLeadToCompressible(contentPathOf(rec))
 	case http.StatusOK, http.StatusNotFound, http.StatusGone, http.StatusUnavailableForLegalReasons:
 		size = readSize(h.Get("Content-Length"))
 	default:
 		return false
 	}
-	if !worthEncoding(size) || !isCompressible(h.Get("Content-Type")) || h.Get("Content-Encoding") != "" {
+	if !worthEncoding(size) || !varying || h.Get("Content-Encoding") != "" {
 		return false
 	}
 	h["Vary"] = varies
 	a.holding = a.get && a.accept.n > 0 && status != http.StatusPartialContent && size <= maxHeld
+	if !a.holding {
+		return false
+	}
+	a.size, a.header = size, h.Clone()
 	if _, ok := fileOf(etag); ok {
 		a.content = contentOf(rec)
 	}
-	return a.holding
+	return true
 }
 
 func readSize(s string) int64 {
@@ -96,20 +106,30 @@ func contentOf(rec *requestRecord) string {
 	return c.KeyString()
 }
 
-// take keeps bytes of the body. It reports false when there are too many.
-func (a *held) take(p []byte) bool {
+// take keeps bytes of the body. It reports false when there are too many. An error is
+// the one of net/http.
+func (a *held) take(p []byte) (ok bool, err error) {
+	if a.size >= 0 && int64(len(a.body)+len(p)) > a.size {
+		return true, http.ErrContentLength
+	}
 	if len(a.body)+len(p) > maxHeld {
-		return false
+		return false, nil
+	}
+	if a.body == nil && a.size > 0 {
+		a.body = make([]byte, 0, a.size)
 	}
 	a.body = append(a.body, p...)
-	return true
+	return true, nil
 }
 
 func (w *responseWriter) holds() bool { return w.held != nil && w.held.holding }
 
-// release sends what was held back as it is.
+// release sends what was held back as it is. What the handler did to the header in
+// the meantime does not count.
 func (w *responseWriter) release() {
-	body := w.held.body
+	h, body := w.Header(), w.held.body
+	clear(h)
+	maps.Copy(h, w.held.header)
 	w.held.holding, w.held.body = false, nil
 	w.commit()
 	_, _ = w.send(body)
@@ -135,8 +155,8 @@ func (w *responseWriter) finish() {
 	if !w.holds() || w.abort {
 		return
 	}
-	h, a := w.Header(), w.held
-	if size := readSize(h.Get("Content-Length")); size >= 0 && size != int64(len(a.body)) {
+	a := w.held
+	if a.size >= 0 && a.size != int64(len(a.body)) {
 		w.cutShort()
 		return
 	}
@@ -148,7 +168,7 @@ func (w *responseWriter) finish() {
 		return a.coder.now(a.ctx, formKey{a.content, c}, a.body, !a.accept.plain)
 	})
 	if f != nil {
-		f.describe(h, h.Get("Etag"))
+		f.describe(a.header, a.header.Get("Etag"))
 		a.body = f.body
 	}
 	w.release()

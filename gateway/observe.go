@@ -114,13 +114,13 @@ func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRec
 	g.metrics.inFlight.Inc()
 	defer func() {
 		g.recovered(recover(), rw)
-		cancel()
 		g.misses.leave(rec)
-		g.metrics.inFlight.Dec()
 		if rw.status == 0 && !rw.abort {
 			rw.WriteHeader(http.StatusOK)
 		}
 		rw.finish()
+		cancel()
+		g.metrics.inFlight.Dec()
 		g.account(r, rw, rec, host, uri)
 		if rw.capture != nil && rw.capture.ready {
 			g.captured(rw.capture, rw, rec)

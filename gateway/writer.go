@@ -139,7 +139,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 		w.capture.write(p)
 	}
 	if w.holds() {
-		if w.held.take(p) {
+		ok, err := w.held.take(p)
+		switch {
+		case err != nil:
+			return 0, err
+		case ok:
 			return len(p), nil
 		}
 		w.release()
