@@ -156,11 +156,8 @@ const (
 	maxEncoded = 16 << 20
 )
 
-// worthEncoding reports whether content of this size may be encoded; -1 stands for
-// a size that is not known yet.
-func worthEncoding(size int64) bool {
-	return size == -1 || size >= minEncoded && size <= maxEncoded
-}
+// worthEncoding reports whether content of this size may be encoded.
+func worthEncoding(size int64) bool { return size >= minEncoded && size <= maxEncoded }
 
 // Types, besides text/* and those that end in +json, +xml or +yaml, that get smaller.
 var encodedTypes = []string{
@@ -185,13 +182,8 @@ func isCompressible(contentType string) bool {
 	return slices.Contains(encodedTypes, t)
 }
 
-// isPlainTag reports whether an entity tag is one of a file, or of a page that was
-// generated for a folder or a block. The tags of formats say so behind a dot.
-func isPlainTag(etag string) bool {
-	return len(etag) > 2 && etag[0] == '"' && !strings.Contains(etag, ".")
-}
-
-// fileOf returns the CID that an entity tag consists of.
+// fileOf returns the CID of the file that an entity tag is one of. The tags of formats
+// and of generated pages say more than a CID.
 func fileOf(etag string) (cid.Cid, bool) {
 	if len(etag) < 3 || etag[0] != '"' || etag[len(etag)-1] != '"' {
 		return cid.Undef, false

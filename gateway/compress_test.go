@@ -100,7 +100,8 @@ func TestWhatIsEncoded(t *testing.T) {
 		{site + "/shown", "line 000499", 200, true, true},
 		{site + "/gone", "<h1>lost</h1>", 410, true, true},
 		{site + "/nowhere", "<h1>lost</h1>", 404, true, true},
-		{site + "/dir/", "bbb", 200, true, true},
+		{site + "/dir/", "bbb", 200, false, false}, // made anew each time
+		{site + "/dir", "", 301, false, false},
 		{base + "/page.html?filename=x.html&download=true", "line 000499", 200, true, true},
 		{base + "/noise.txt", "", 200, false, true},
 		{base + "/small.html", "line", 200, false, false},

@@ -11,9 +11,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// held is an answer of boxo's that may be encoded. Its header is complete, and waits
-// for the body to be: then it is known whether it is worth it, and how long the
-// answer is.
+// held is an answer of boxo's that may be encoded: a file, or a site's error page. Its
+// header is complete, and waits for the body to be: then it is known whether it is
+// worth it, and how long the answer is.
 type held struct {
 	coder    *compressor
 	ctx      context.Context
@@ -23,8 +23,8 @@ type held struct {
 
 	holding bool
 	header  http.Header // as it was when the handler sent it
-	size    int64       // of the body, as the header has it; -1 without
-	content string      // empty: the bytes are made for this answer
+	size    int64       // of the body, as the header has it
+	content string      // see route.content
 	body    []byte
 }
 
@@ -47,11 +47,11 @@ func (g *Gateway) hold(r *http.Request) *held {
 // Accept-Encoding. It reports whether the answer is to be held back.
 func (a *held) begin(rec *requestRecord, status int, h http.Header) bool {
 	etag := h.Get("Etag")
-	if !isPlainTag(etag) {
+	if _, ok := fileOf(etag); !ok {
 		return false
 	}
-	size, contentType := int64(-1), h.Get("Content-Type")
-	varying := isCompressible(contentType)
+	var size int64
+	varying := isCompressible(h.Get("Content-Type"))
 	switch status {
 	case http.StatusNotModified:
 		if mayLeadToCompressible(contentPathOf(rec)) {
@@ -77,10 +77,8 @@ func (a *held) begin(rec *requestRecord, status int, h http.Header) bool {
 	if !a.holding {
 		return false
 	}
-	a.size, a.header = size, h.Clone()
-	if _, ok := fileOf(etag); ok {
-		a.content = contentOf(rec)
-	}
+	a.size, a.header, a.content = size, h.Clone(), contentOf(rec)
+	a.body = make([]byte, 0, size)
 	return true
 }
 
@@ -106,20 +104,13 @@ func contentOf(rec *requestRecord) string {
 	return c.KeyString()
 }
 
-// take keeps bytes of the body. It reports false when there are too many. An error is
-// the one of net/http.
-func (a *held) take(p []byte) (ok bool, err error) {
-	if a.size >= 0 && int64(len(a.body)+len(p)) > a.size {
-		return true, http.ErrContentLength
-	}
-	if len(a.body)+len(p) > maxHeld {
-		return false, nil
-	}
-	if a.body == nil && a.size > 0 {
-		a.body = make([]byte, 0, a.size)
+// take keeps bytes of the body, as many as net/http would let through.
+func (a *held) take(p []byte) (int, error) {
+	if int64(len(a.body)+len(p)) > a.size {
+		return 0, http.ErrContentLength
 	}
 	a.body = append(a.body, p...)
-	return true, nil
+	return len(p), nil
 }
 
 func (w *responseWriter) holds() bool { return w.held != nil && w.held.holding }
@@ -156,12 +147,8 @@ func (w *responseWriter) finish() {
 		return
 	}
 	a := w.held
-	if a.size >= 0 && a.size != int64(len(a.body)) {
+	if a.size != int64(len(a.body)) {
 		w.cutShort()
-		return
-	}
-	if len(a.body) < minEncoded {
-		w.release() // a generated page
 		return
 	}
 	f := a.coder.choose(&a.accept, a.content, int64(len(a.body)), func(c coding) *form {

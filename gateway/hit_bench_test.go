@@ -1,12 +1,12 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -73,7 +73,7 @@ func (l *one) Addr() net.Addr { return &net.TCPAddr{} }
 func BenchmarkHit(b *testing.B) {
 	e := newEdge(b, nil)
 	e.log.discard = true
-	page := strings.Repeat("x", 4096)
+	page := prose(4096)[:4096]
 	root := e.shelf.tree(b, map[string]string{"page.html": page})
 	file := e.shelf.raw(b, 0x55, []byte(page))
 	if err := e.SetSites([]Site{{"www.example.org", "/ipfs/" + root.String()}}); err != nil {
@@ -106,11 +106,15 @@ func BenchmarkHit(b *testing.B) {
 		{"page/edge", get + "\r\n", edge},
 		{"not modified/bare", get + "If-None-Match: " + etag + "\r\n\r\n", bare},
 		{"not modified/edge", get + "If-None-Match: " + etag + "\r\n\r\n", edge},
+		{"in brotli/edge", get + "Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n", edge},
+		{"in gzip/edge", get + "Accept-Encoding: gzip\r\n\r\n", edge},
 		{"by path/edge", "GET /ipfs/" + file.String() + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n", edge},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for _, path := range []string{"http://www.example.org/page.html", "http://127.0.0.1/ipfs/" + file.String()} {
 				e.get(path).want(b, 200, page)
+				e.get(path, "Accept-Encoding: gzip")
+				e.get(path, "Accept-Encoding: br")
 			}
 			b.ReportAllocs()
 			conn := &replayed{request: []byte(c.request), n: b.N, done: make(chan struct{})}
@@ -119,5 +123,26 @@ func BenchmarkHit(b *testing.B) {
 			b.ResetTimer()
 			_ = c.srv.Serve(wires{l, time.Minute})
 		})
+	}
+}
+
+// BenchmarkEncode says what making a form costs.
+func BenchmarkEncode(b *testing.B) {
+	e := newEdge(b, nil)
+	for _, size := range []int{4 << 10, 64 << 10, 1 << 20} {
+		body := []byte(prose(size))
+		for effort := range numEfforts {
+			for c := range numCodings {
+				b.Run(fmt.Sprintf("%dKiB/%s/%s", size>>10, codings[c].name, effort), func(b *testing.B) {
+					b.SetBytes(int64(len(body)))
+					b.ReportAllocs()
+					var encoded []byte
+					for b.Loop() {
+						encoded = e.coder.encode(b.Context(), c, effort, body)
+					}
+					b.ReportMetric(100*float64(len(encoded))/float64(len(body)), "%")
+				})
+			}
+		}
 	}
 }

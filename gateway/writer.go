@@ -139,14 +139,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 		w.capture.write(p)
 	}
 	if w.holds() {
-		ok, err := w.held.take(p)
-		switch {
-		case err != nil:
-			return 0, err
-		case ok:
-			return len(p), nil
-		}
-		w.release()
+		return w.held.take(p)
 	}
 	return w.send(p)
 }
