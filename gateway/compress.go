@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/bits"
 	"runtime"
 	"strconv"
 	"sync"
@@ -32,7 +33,7 @@ type form struct {
 }
 
 func newForm(c coding, body []byte, size int64, better bool) *form {
-	f := &form{coding: c, body: body, size: size, better: better && body != nil}
+	f := &form{coding: c, body: body, size: size, better: better && body != nil && size <= maxBest && levels[best][c] >= 0}
 	f.head = appendField(nil, "Content-Encoding", codings[c].name)
 	f.head = appendField(f.head, "Content-Length", strconv.Itoa(len(body)))
 	return f
@@ -46,8 +47,9 @@ func (f *form) cost() int64 {
 
 // effort is how hard a coding is tried. On documentation in HTML, files of 80 KB on
 // average, quick took 1.4 ms with brotli, 0.8 with zstd and 0.4 with gzip, and best
-// 33, 3.2 and 1.5 ms for 12, 4 and 5 % less (brotli's last level takes 123 ms for 3 %
-// less than that). So a request that finds no form can wait for a quick one, and the
+// 33 ms with brotli, for 12 % less, and 1.5 ms with gzip, for 5 % less. (Brotli's last
+// level takes 123 ms for 3 % less than that; zstd's best is 4 % smaller and takes a
+// table of 32 MiB.) So a request that finds no form can wait for a quick one, and the
 // best is made beside requests, for what is sent often.
 type effort uint8
 
@@ -59,14 +61,18 @@ const (
 
 func (e effort) String() string { return [...]string{"quick", "best"}[e] }
 
+// levels are the codecs' own numbers; -1: there is no such effort.
 var levels = [numEfforts][numCodings]int{
 	quick: {brotliCoding: 5, zstdCoding: int(zstd.SpeedBetterCompression), gzipCoding: 6},
-	best:  {brotliCoding: 10, zstdCoding: int(zstd.SpeedBestCompression), gzipCoding: 9},
+	best:  {brotliCoding: 10, zstdCoding: -1, gzipCoding: 9},
 }
 
 const (
 	// bestAfter is how often a form is sent before the best one is made.
 	bestAfter = 64
+	// maxBest is the largest content, in bytes, whose best form is made: it takes brotli
+	// 0.2 s. For 1 MiB it would be 2 s and 60 MiB of memory.
+	maxBest = 256 << 10
 	// leastGain is what a form must be smaller than the content, in bytes: what its
 	// header adds.
 	leastGain = 64
@@ -75,6 +81,9 @@ const (
 	maxQueued = 256
 	// zstdWindow is the largest that browsers take (RFC 9659), in bytes.
 	zstdWindow = 8 << 20
+	// Windows of brotli, as powers of two. An encoder takes many times its window, so
+	// only those with the common one are used again.
+	minWindow, commonWindow, maxWindow = 16, 18, 22
 )
 
 // compressor makes forms: quick ones within requests, at most as many at once as
@@ -305,11 +314,7 @@ func (c *compressor) encode(ctx context.Context, to coding, e effort, body []byt
 	if to == zstdCoding {
 		return out.all(c.encodeZstd(e, body))
 	}
-	pool := &c.pools[e][to]
-	w, _ := pool.Get().(encoder)
-	if w == nil {
-		w = newEncoder(to, levels[e][to])
-	}
+	w, reuse := c.encoder(to, e, len(body))
 	w.Reset(out)
 	const step = 64 << 10 // between looks at ctx
 	for rest := body; len(rest) > 0; {
@@ -322,19 +327,29 @@ func (c *compressor) encode(ctx context.Context, to coding, e effort, body []byt
 	if w.Close() != nil {
 		return nil
 	}
-	pool.Put(w)
+	if reuse {
+		c.pools[e][to].Put(w)
+	}
 	return out.bytes()
 }
 
-func newEncoder(c coding, level int) encoder {
-	if c == brotliCoding {
-		return brotli.NewWriterLevel(nil, level)
+// encoder returns an encoder for so many bytes, and whether it is worth keeping.
+func (c *compressor) encoder(to coding, e effort, size int) (w encoder, reuse bool) {
+	window := min(max(minWindow, bits.Len(uint(size))), maxWindow)
+	if reuse = to != brotliCoding || e == quick && window <= commonWindow; reuse {
+		if w, _ = c.pools[e][to].Get().(encoder); w != nil {
+			return w, true
+		}
+		window = commonWindow
 	}
-	w, err := gzip.NewWriterLevel(nil, level)
+	if to == brotliCoding {
+		return brotli.NewWriterOptions(nil, brotli.WriterOptions{Quality: levels[e][to], LGWin: window}), reuse
+	}
+	w, err := gzip.NewWriterLevel(nil, levels[e][to])
 	if err != nil {
-		panic(fmt.Sprintf("gzip level %d: %v", level, err)) // levels are constants
+		panic(fmt.Sprintf("gzip level %d: %v", levels[e][to], err)) // levels are constants
 	}
-	return w
+	return w, reuse
 }
 
 // encodeZstd encodes in one piece: a frame that says how large the content is needs
