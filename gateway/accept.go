@@ -161,11 +161,10 @@ func worthEncoding(size int64) bool { return size >= minEncoded && size <= maxEn
 
 // Types, besides text/* and those that end in +json, +xml or +yaml, that get smaller.
 var encodedTypes = []string{
-	"application/atom+xml", "application/dns-json", "application/ecmascript", "application/javascript", "application/json", "application/jsonl",
-	"application/ndjson", "application/pgp-keys", "application/pgp-signature", "application/rtf", "application/sql", "application/toml", "application/vnd.ms-fontobject", "application/wasm",
-	"application/x-javascript", "application/x-ndjson", "application/x-perl", "application/x-sh", "application/x-subrip", "application/x-tex", "application/x-web-app-manifest+json",
-	"application/xml", "application/xml-dtd", "application/yaml", "font/collection", "font/otf", "font/ttf",
-	"image/bmp", "image/vnd.microsoft.icon", "image/x-icon", "model/obj", "model/stl",
+	"application/ecmascript", "application/javascript", "application/json", "application/jsonl", "application/ndjson", "application/rtf",
+	"application/sql", "application/toml", "application/vnd.ms-fontobject", "application/wasm", "application/x-javascript", "application/x-ndjson",
+	"application/x-perl", "application/x-sh", "application/x-subrip", "application/x-tex", "application/xml", "application/xml-dtd", "application/yaml",
+	"font/collection", "font/otf", "font/ttf", "image/bmp", "image/vnd.microsoft.icon", "image/x-icon", "model/obj", "model/stl",
 }
 
 // isCompressible reports whether content of a type gets smaller when it is encoded.

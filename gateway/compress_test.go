@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -263,6 +264,21 @@ func TestTheBestForm(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A form is not replaced by a larger one, or by none.
+func TestTheBestFormIsTheSmallest(t *testing.T) {
+	e := newEdge(t, nil)
+	for name, text := range map[string]string{"larger": prose(5000), "none": noise(5000)} {
+		e.hot.addForm(name, newForm(brotliCoding, []byte("small"), 5000, true), e.hot.generation.Load())
+		e.coder.run(compression{
+			generation: e.hot.generation.Load(), formKey: formKey{name, brotliCoding}, effort: best, size: 5000,
+			read: func(context.Context) ([]byte, error) { return []byte(text[:5000]), nil },
+		})
+		if f := e.hot.form(name, brotliCoding); string(f.body) != "small" || f.better {
+			t.Errorf("%s: %d bytes, better: %v", name, len(f.body), f.better)
+		}
+	}
 }
 
 // Files that are too large to wait for are encoded in the background, from what is
