@@ -31,6 +31,7 @@ type Gateway struct {
 	TrustedProxies   []string `yaml:"trusted_proxies"`
 	MaxRequests      int      `yaml:"max_requests"`
 	RetrievalTimeout Duration `yaml:"retrieval_timeout"`
+	Compression      bool     `yaml:"compression"`
 	ShutdownDelay    Duration `yaml:"shutdown_delay"`
 	DrainTimeout     Duration `yaml:"drain_timeout"`
 }

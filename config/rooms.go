@@ -25,6 +25,7 @@ func Default() Config {
 			Serve:            string(public.Serve),
 			MaxRequests:      public.MaxRequests,
 			RetrievalTimeout: Duration(public.RetrievalTimeout),
+			Compression:      public.Compression,
 			DrainTimeout:     Duration(public.DrainTimeout),
 		},
 		Swarm: Swarm{Listen: swarm.DefaultOptions().Listen},
@@ -52,6 +53,7 @@ func (c *Config) GatewayOptions() gateway.Options {
 	o.TrustedProxies = c.Gateway.TrustedProxies
 	o.MaxRequests = c.Gateway.MaxRequests
 	o.RetrievalTimeout = time.Duration(c.Gateway.RetrievalTimeout)
+	o.Compression = c.Gateway.Compression
 	o.DrainTimeout = time.Duration(c.Gateway.DrainTimeout)
 	// Half of the memory may be taken by finished answers; the block cache lends
 	// what they use. The map of where large files lie is no content, and is kept

@@ -58,17 +58,8 @@ func (c *capture) begin(rec *requestRecord, status int, h http.Header) bool {
 	if status != http.StatusOK && status != http.StatusPartialContent {
 		return false
 	}
-	etag := h.Get("Etag")
-	if len(etag) < 3 || etag[0] != '"' || etag[len(etag)-1] != '"' {
-		return false
-	}
-	id, err := cid.Decode(etag[1 : len(etag)-1])
-	if err != nil || `"`+id.String()+`"` != etag {
-		return false
-	}
-	switch id.Prefix().Codec {
-	case cid.Raw, cid.DagProtobuf:
-	default:
+	id, ok := fileOf(h.Get("Etag"))
+	if !ok {
 		return false
 	}
 	for _, name := range []string{"Content-Encoding", "Content-Disposition", "Content-Location", "Retry-After", "Vary", "Set-Cookie", "Location"} {
@@ -80,6 +71,7 @@ func (c *capture) begin(rec *requestRecord, status int, h http.Header) bool {
 	if c.path == "" || h.Get("Content-Type") == "" || h.Get("X-Ipfs-Roots") == "" || !c.rightCacheControl(rec, h.Get("Cache-Control")) {
 		return false
 	}
+	var err error
 	if c.whole = status == http.StatusOK; c.whole {
 		c.size, err = strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	} else {
@@ -137,8 +129,12 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 		return
 	}
 	r := &route{
-		host: strings.Clone(rec.host), uri: strings.Clone(c.uri), label: rec.label, etag: c.header.Get("Etag"), size: c.size,
-		policy: g.verdictOf(rec, c.path, time.Now()),
+		entry: entry{host: strings.Clone(rec.host), uri: strings.Clone(c.uri)}, label: rec.label,
+		etag: c.header.Get("Etag"), size: c.size, policy: g.verdictOf(rec, c.path, time.Now()),
+	}
+	r.weakTag = weak(r.etag)
+	if g.coder != nil && worthEncoding(c.size) && isCompressible(c.header.Get("Content-Type")) {
+		r.content = contentOf(rec)
 	}
 	switch {
 	case c.keep && w.err == nil && c.n == int(c.size):
@@ -193,11 +189,11 @@ func (r *route) dependOn(rec *requestRecord, h http.Header) bool {
 // Headers that a route does not take over: they differ from answer to answer, or
 // are set in one way for all.
 var (
-	ofTheRequest = []string{"Server-Timing", "Cache-Status", "Content-Range", "Content-Length", "Date", "Connection"}
+	ofTheRequest = []string{"Server-Timing", "Cache-Status", "Content-Range", "Content-Length", "Date", "Connection", "Etag"}
 	ofTheContent = []string{"Content-Type", "Accept-Ranges", "X-Ipfs-Roots", "Last-Modified"}
 )
 
-// takeHeader makes the three sets of header fields.
+// takeHeader makes the two sets of header fields.
 func (r *route) takeHeader(h http.Header) {
 	names := make([]string, 0, len(h))
 	for name := range h {
@@ -208,15 +204,18 @@ func (r *route) takeHeader(h http.Header) {
 	slices.Sort(names)
 	for _, name := range names {
 		f := headerField{name, shared(name, h[name])}
-		r.part = append(r.part, f)
+		r.fields = append(r.fields, f)
 		if !slices.Contains(ofTheContent, name) {
 			r.notAgain = append(r.notAgain, f)
 		}
 	}
-	r.part = slices.Clip(r.part)
-	r.whole = append(r.part, headerField{"Content-Length", []string{strconv.FormatInt(r.size, 10)}})
-	r.headWhole = slices.Clip(appendHead(nil, http.StatusOK, r.whole))
-	r.headNotAgain = slices.Clip(appendHead(nil, http.StatusNotModified, r.notAgain))
+	if r.content != "" {
+		r.fields = append(r.fields, headerField{"Vary", varies})
+		r.notAgain = append(r.notAgain, headerField{"Vary", varies})
+	}
+	r.fields, r.notAgain = slices.Clip(r.fields), slices.Clip(r.notAgain)
+	r.head = slices.Clip(appendHead(nil, r.fields))
+	r.headNotAgain = slices.Clip(appendHead(nil, r.notAgain))
 }
 
 // shared returns the value of a field that is the same everywhere, or a copy.

@@ -41,7 +41,34 @@
 // block cache's budget, so that both together stay within it. A look-up takes no lock
 // (hot.go). On HTTP/1.1 the answer goes to the connection with a header that is ready
 // (wire.go). A differential test holds both ways together: generated requests get the
-// same status, header and bytes with routes and without.
+// same status, header and, once decoded, bytes with routes and without.
+//
+// # Content codings
+//
+// Text, scripts and other types that get smaller by it (accept.go has the list) are
+// sent in brotli, Zstandard or gzip to clients that take it, from 1 KiB to 16 MiB, on
+// every host and path, error pages of _redirects included. Never encoded are the formats
+// that clients verify, ranges, answers to no-transform, what does not get smaller, and
+// pages that are generated for folders, which would be encoded anew each time.
+//
+// A form, which is content in one coding, is made once and kept beside the routes, in
+// the same budget; it is found by the CID of the file, so all URLs of a file share it.
+// The request that finds none makes it at once, at a level that takes about a
+// millisecond, if a place is free and nobody else is making it; else it gets another
+// form or the content as it is. So no request waits for another's encoding, but one that
+// refuses the content as it is. What is sent again and again, and what is larger than
+// 1 MiB, is encoded by one goroutine in the background, the former harder (compress.go).
+// The first answer is boxo's, and is held back until it is whole (held.go); what the
+// capture takes down is the content as it is.
+//
+// The entity tag of every form is W/"<cid>", as nginx, Varnish and most CDNs have it. A
+// strong tag promises the same bytes (RFC 9110, section 8.8.1), and two edges, two levels
+// or two versions of a codec do not make the same ones: a client that continued one
+// form with a range of the other would end up with neither. The content is the same,
+// which is what a weak tag says. So If-None-Match finds any form by the one tag, If-Range
+// never joins parts of two (a weak tag does not satisfy it, and the whole is sent), and
+// parts are those of the content as it is, whose tag stays "<cid>". All answers
+// that might have been encoded say Vary: Accept-Encoding.
 //
 // Whatever goes to boxo finds its path resolved: paths.go remembers what each name in
 // a folder leads to.

@@ -73,6 +73,25 @@ func (g *Gateway) mapFile(rec *requestRecord) *fileMap {
 	return w.m
 }
 
+// readAll returns what reads a whole file by its map, from what is held here.
+func (g *Gateway) readAll(m *fileMap) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		ctx, cancel := context.WithCancel(localOnly(withRecord(ctx, &requestRecord{start: time.Now(), walk: true})))
+		leaves := newLeafReader(ctx, g.service, m, span{0, m.size})
+		defer leaves.wait()
+		defer cancel()
+		all := make([]byte, 0, m.size)
+		for int64(len(all)) < m.size {
+			data, _, err := leaves.next()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, data...)
+		}
+		return all, nil
+	}
+}
+
 // mapper walks a file's index blocks.
 type mapper struct {
 	ctx    context.Context
@@ -275,7 +294,7 @@ func (h *hit) failed(w *responseWriter, err error) {
 		f.text = "the file cannot be read as its index describes it; try again"
 	}
 	w.rec.failed(f)
-	if w.status != 0 {
+	if !w.unsay() {
 		w.abort = true
 		return
 	}

@@ -57,6 +57,7 @@ type Gateway struct {
 	sites   atomic.Pointer[siteTable]
 	moves   atomic.Uint64 // how often a site's content moved
 	hot     *hotStore     // nil when nothing is kept
+	coder   *compressor   // nil when nothing is encoded
 	timings timingTable
 	buffers sync.Pool // of *[]byte, for hits
 
@@ -121,6 +122,13 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 			borrow = deps.Memory.Lend
 		}
 		g.hot = newHotStore(opts.HotBytes, borrow)
+	}
+	if opts.Compression {
+		keep := g.hot
+		if !opts.HotBodies {
+			keep = nil
+		}
+		g.coder = newCompressor(g.ctx, keep, m, deps.Log)
 	}
 	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
 	g.sites.Store(&siteTable{})
@@ -275,6 +283,9 @@ func (g *Gateway) Close() error {
 	}
 	g.mu.Unlock()
 	g.trees.close()
+	if g.coder != nil {
+		g.coder.close()
+	}
 	return errors.Join(errs...)
 }
 

@@ -121,15 +121,23 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 			return false
 		}
 	}
-	if !route.marked.Load() {
-		route.marked.Store(true)
-	}
+	route.mark()
 	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, lastMod: lastMod, span: span, ranged: ask.ranged != ""}
-	switch {
-	case ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag):
+	if ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag) {
+		if isWeak(ask.noneIfAt) && g.coder != nil {
+			accept := readAccepted(r.Header)
+			h.weak = accept.n > 0
+		}
 		h.write(w, http.StatusNotModified)
-	case route.file != nil && r.Method == http.MethodGet:
-		if !h.writeLeaves(w) {
+		return true
+	}
+	inStream := false
+	if route.content != "" && !h.ranged {
+		h.form, inStream = g.encodedForm(r, route)
+	}
+	switch {
+	case h.form == nil && route.file != nil && r.Method == http.MethodGet:
+		if inStream || !h.writeLeaves(w) {
 			h.stream(w, r)
 		}
 	case h.ranged:
@@ -138,6 +146,36 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 		h.write(w, http.StatusOK)
 	}
 	return true
+}
+
+// encodedForm returns the form to answer with; nil for the content as it is, which
+// may still be encoded on its way, when it is streamed.
+func (g *Gateway) encodedForm(r *http.Request, route *route) (f *form, inStream bool) {
+	accept := readAccepted(r.Header)
+	if accept.n == 0 {
+		return nil, false
+	}
+	f = g.coder.choose(&accept, route.content, route.size, func(c coding) *form {
+		key := formKey{route.content, c}
+		switch {
+		case route.body != nil:
+			return g.coder.now(r.Context(), key, route.body, !accept.plain)
+		case g.opts.HotBodies:
+			g.coder.later(compression{formKey: key, effort: quick, size: route.size, read: g.readAll(route.file)})
+		}
+		return nil
+	})
+	if f == nil {
+		return nil, !g.opts.HotBodies && route.size <= maxHeld
+	}
+	if f.better && f.sent.Add(1)%bestAfter == 0 && route.body != nil {
+		body := route.body
+		g.coder.later(compression{
+			formKey: formKey{route.content, f.coding}, effort: best, size: route.size,
+			read: func(context.Context) ([]byte, error) { return body, nil },
+		})
+	}
+	return f, false
 }
 
 // stillNamed asks whether the name that led to the route's content still does.
@@ -152,6 +190,8 @@ func (g *Gateway) stillNamed(ctx context.Context, route *route) (time.Duration, 
 func samePath(a, b path.ImmutablePath) bool {
 	return a.RootCid() == b.RootCid() && a.String() == b.String()
 }
+
+func isWeak(tag string) bool { return strings.HasPrefix(textproto.TrimString(tag), "W/") }
 
 // sameTag is the weak comparison of RFC 9110, section 8.8.3.2, with one tag.
 func sameTag(asked, etag string) bool {
@@ -204,6 +244,8 @@ type hit struct {
 	span    span
 	ranged  bool
 	body    []byte // of a file that is read by its map
+	form    *form  // nil: the content as it is
+	weak    bool   // the client has a form
 	source  block.Source
 }
 
@@ -214,12 +256,17 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	case http.StatusNotModified:
 		set(header, h.route.notAgain)
 	case http.StatusPartialContent:
-		set(header, h.route.part)
+		set(header, h.route.fields)
 		header["Content-Length"] = []string{strconv.FormatInt(h.span.to-h.span.from, 10)}
 		header["Content-Range"] = []string{"bytes " + strconv.FormatInt(h.span.from, 10) + "-" +
 			strconv.FormatInt(h.span.to-1, 10) + "/" + strconv.FormatInt(h.route.size, 10)}
 	default:
-		set(header, h.route.whole)
+		set(header, h.route.fields)
+		header["Content-Length"] = []string{strconv.FormatInt(h.route.size, 10)}
+	}
+	header["Etag"] = []string{h.tag()}
+	if h.form != nil {
+		h.form.describe(header, h.route.etag)
 	}
 	header["Cache-Status"] = h.cacheStatus()
 	control, modified := h.named(status)
@@ -229,6 +276,14 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	if modified != "" {
 		header["Last-Modified"] = []string{modified}
 	}
+}
+
+// tag returns the entity tag of the answer.
+func (h *hit) tag() string {
+	if h.form != nil || h.weak {
+		return h.route.weakTag
+	}
+	return h.route.etag
 }
 
 // named returns the fields that depend on the name that led to the content.
@@ -262,7 +317,11 @@ func (h *hit) write(w http.ResponseWriter, status int) {
 	took := time.Since(h.begin)
 	timing := h.g.timings.of(took)
 	body := h.body
-	if status != http.StatusNotModified && h.r.Method != http.MethodHead && h.route.file == nil {
+	switch {
+	case status == http.StatusNotModified || h.r.Method == http.MethodHead:
+	case h.form != nil:
+		body = h.form.body
+	case h.route.file == nil:
 		body = h.route.body[h.span.from:h.span.to]
 	}
 	var sent int64

@@ -1,12 +1,12 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -73,7 +73,7 @@ func (l *one) Addr() net.Addr { return &net.TCPAddr{} }
 func BenchmarkHit(b *testing.B) {
 	e := newEdge(b, nil)
 	e.log.discard = true
-	page := strings.Repeat("x", 4096)
+	page := prose(4096)[:4096]
 	root := e.shelf.tree(b, map[string]string{"page.html": page})
 	file := e.shelf.raw(b, 0x55, []byte(page))
 	if err := e.SetSites([]Site{{"www.example.org", "/ipfs/" + root.String()}}); err != nil {
@@ -107,11 +107,16 @@ func BenchmarkHit(b *testing.B) {
 		{"page/edge", get + "\r\n", edge},
 		{"not modified/bare", get + "If-None-Match: " + etag + "\r\n\r\n", bare},
 		{"not modified/edge", get + "If-None-Match: " + etag + "\r\n\r\n", edge},
+		{"in brotli/edge", get + "Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n", edge},
+		{"in gzip/edge", get + "Accept-Encoding: gzip\r\n\r\n", edge},
 		{"by path/edge", byPath, edge},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for _, warm := range []string{get + "\r\n", byPath} {
 				serveReplayed(c.srv, warm, 1) // a 304 is never the first answer of a route
+			}
+			for _, coding := range []string{"gzip", "br"} {
+				e.get("http://www.example.org/page.html", "Accept-Encoding: "+coding)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -126,4 +131,28 @@ func serveReplayed(srv *http.Server, request string, n int) {
 	l := &one{conn: make(chan net.Conn, 1), done: conn.done}
 	l.conn <- conn
 	_ = srv.Serve(wires{l, time.Minute})
+}
+
+// BenchmarkEncode says what making a form costs.
+func BenchmarkEncode(b *testing.B) {
+	e := newEdge(b, nil)
+	for _, size := range []int{4 << 10, 64 << 10, 1 << 20} {
+		body := []byte(prose(size))
+		for effort := range numEfforts {
+			for c := range numCodings {
+				if levels[effort][c] < 0 {
+					continue
+				}
+				b.Run(fmt.Sprintf("%dKiB/%s/%s", size>>10, codings[c].name, effort), func(b *testing.B) {
+					b.SetBytes(int64(len(body)))
+					b.ReportAllocs()
+					var encoded []byte
+					for b.Loop() {
+						encoded = e.coder.encode(b.Context(), c, effort, body)
+					}
+					b.ReportMetric(100*float64(len(encoded))/float64(len(body)), "%")
+				})
+			}
+		}
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// hotStore keeps routes: what is answered to plain requests for one URL. A look-up
+// hotStore keeps routes: what is answered to plain requests for one URL. And it keeps
+// the encoded forms of what the routes answer with (see compress.go), which several
+// routes may share: a form is found by its coding and its content. A look-up
 // takes no lock and writes to no memory that others read, so that it costs the
 // same however many processors ask for the same page. Whoever adds or removes takes
 // the one mutex; that happens when an answer was assembled from blocks, which costs
@@ -18,35 +20,56 @@ import (
 // for only once goes first.
 type hotStore struct {
 	capacity int64
-	most     int64 // what one route may cost
+	most     int64 // what one entry may cost
 	borrow   func(delta int64)
 
 	hostSeed, uriSeed maphash.Seed
 	buckets           []atomic.Pointer[hotLink]
 
-	// generation changes when routes that were captured until now may be wrong.
+	// generation changes when entries that were begun until now may be wrong.
 	generation atomic.Uint64
 
 	mu             sync.Mutex // guards what follows
-	newest, oldest *route
-	hand           *route // where SIEVE looks next
+	newest, oldest *entry
+	hand           *entry // where SIEVE looks next
 	bytes          int64
 	borrowed       int64
 	count          int
 }
 
-// hotLink is one link of a bucket's chain. It never changes: who removes a route
+// entry is what the store knows about a route or a form, which contain it.
+type entry struct {
+	// A route's URL as requests write it; a form's coding and content.
+	host, uri string
+	hash      uint64
+	charge    int64 // what it costs, in bytes
+
+	route *route // one of the two
+	form  *form
+
+	newer, older *entry // the store's queue, guarded by its mutex
+	marked       atomic.Bool
+}
+
+// mark tells SIEVE of a hit. It writes only when there is something to say.
+func (e *entry) mark() {
+	if !e.marked.Load() {
+		e.marked.Store(true)
+	}
+}
+
+// hotLink is one link of a bucket's chain. It never changes: who removes an entry
 // makes a new chain.
 type hotLink struct {
-	route *route
+	entry *entry
 	next  *hotLink
 }
 
 const (
 	// borrowStep keeps the block cache's shards from being resized all the time.
 	borrowStep = 1 << 20
-	// routeShare is the part of the store that one route may take.
-	routeShare = 8
+	// entryShare is the part of the store that one entry may take.
+	entryShare = 8
 )
 
 // newHotStore makes a store of so many bytes. It takes them from whoever is behind
@@ -57,7 +80,7 @@ func newHotStore(capacity int64, borrow func(int64)) *hotStore {
 		borrow = func(int64) {}
 	}
 	return &hotStore{
-		capacity: capacity, most: capacity / routeShare, borrow: borrow,
+		capacity: capacity, most: capacity / entryShare, borrow: borrow,
 		hostSeed: maphash.MakeSeed(), uriSeed: maphash.MakeSeed(),
 		buckets: make([]atomic.Pointer[hotLink], 1<<(bits.Len64(uint64(n))-1)),
 	}
@@ -73,10 +96,25 @@ func (s *hotStore) bucket(hash uint64) *atomic.Pointer[hotLink] {
 
 // lookup finds the route of a URL, given as its host and request target.
 func (s *hotStore) lookup(host, uri string) *route {
+	if e := s.find(host, uri); e != nil {
+		return e.route
+	}
+	return nil
+}
+
+// form finds a content's form in a coding.
+func (s *hotStore) form(content string, c coding) *form {
+	if e := s.find(codings[c].space, content); e != nil {
+		return e.form
+	}
+	return nil
+}
+
+func (s *hotStore) find(host, uri string) *entry {
 	hash := s.hash(host, uri)
 	for l := s.bucket(hash).Load(); l != nil; l = l.next {
-		if l.route.hash == hash && l.route.uri == uri && l.route.host == host {
-			return l.route
+		if l.entry.hash == hash && l.entry.uri == uri && l.entry.host == host {
+			return l.entry
 		}
 	}
 	return nil
@@ -85,9 +123,20 @@ func (s *hotStore) lookup(host, uri string) *route {
 // add keeps a route in place of the one with the same URL, unless it is too large
 // or was captured before the last change of generation.
 func (s *hotStore) add(r *route, generation uint64) {
-	r.hash = s.hash(r.host, r.uri)
-	cost := r.cost()
-	if cost > s.most {
+	r.route, r.charge = r, r.cost()
+	s.put(&r.entry, generation)
+}
+
+// addForm keeps a form of a content, as add does a route.
+func (s *hotStore) addForm(content string, f *form, generation uint64) {
+	f.host, f.uri = codings[f.coding].space, content
+	f.form, f.charge = f, f.cost()
+	s.put(&f.entry, generation)
+}
+
+func (s *hotStore) put(e *entry, generation uint64) {
+	e.hash = s.hash(e.host, e.uri)
+	if e.charge > s.most {
 		return
 	}
 	s.mu.Lock()
@@ -95,21 +144,21 @@ func (s *hotStore) add(r *route, generation uint64) {
 	if s.generation.Load() != generation {
 		return
 	}
-	if old := s.lookup(r.host, r.uri); old != nil {
+	if old := s.find(e.host, e.uri); old != nil {
 		s.remove(old)
 	}
-	for s.bytes+cost > s.capacity {
+	for s.bytes+e.charge > s.capacity {
 		s.evict()
 	}
-	s.bytes += cost
+	s.bytes += e.charge
 	s.settle()
-	b := s.bucket(r.hash)
-	b.Store(&hotLink{r, b.Load()})
-	r.older, s.newest = s.newest, r
-	if r.older != nil {
-		r.older.newer = r
+	b := s.bucket(e.hash)
+	b.Store(&hotLink{e, b.Load()})
+	e.older, s.newest = s.newest, e
+	if e.older != nil {
+		e.older.newer = e
 	} else {
-		s.oldest = r
+		s.oldest = e
 	}
 	s.count++
 }
@@ -118,8 +167,8 @@ func (s *hotStore) add(r *route, generation uint64) {
 func (s *hotStore) drop(r *route) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lookup(r.host, r.uri) == r {
-		s.remove(r)
+	if s.find(r.host, r.uri) == &r.entry {
+		s.remove(&r.entry)
 		s.settle()
 	}
 }
@@ -137,54 +186,54 @@ func (s *hotStore) clear() {
 	s.settle()
 }
 
-// evict removes the first route without a mark, going from old to new, and takes
-// the marks off on its way. The caller holds mu, and there is a route.
+// evict removes the first entry without a mark, going from old to new, and takes
+// the marks off on its way. The caller holds mu, and there is an entry.
 func (s *hotStore) evict() {
-	r := s.hand
-	if r == nil {
-		r = s.oldest
+	e := s.hand
+	if e == nil {
+		e = s.oldest
 	}
-	for r.marked.Load() {
-		r.marked.Store(false)
-		if r = r.newer; r == nil {
-			r = s.oldest
+	for e.marked.Load() {
+		e.marked.Store(false)
+		if e = e.newer; e == nil {
+			e = s.oldest
 		}
 	}
-	s.hand = r
-	s.remove(r)
+	s.hand = e
+	s.remove(e)
 }
 
-// remove takes a route out. The caller holds mu.
-func (s *hotStore) remove(r *route) {
-	if s.hand == r {
-		s.hand = r.newer
+// remove takes an entry out. The caller holds mu.
+func (s *hotStore) remove(e *entry) {
+	if s.hand == e {
+		s.hand = e.newer
 	}
-	if r.newer != nil {
-		r.newer.older = r.older
+	if e.newer != nil {
+		e.newer.older = e.older
 	} else {
-		s.newest = r.older
+		s.newest = e.older
 	}
-	if r.older != nil {
-		r.older.newer = r.newer
+	if e.older != nil {
+		e.older.newer = e.newer
 	} else {
-		s.oldest = r.newer
+		s.oldest = e.newer
 	}
-	r.newer, r.older = nil, nil
-	b := s.bucket(r.hash)
-	b.Store(b.Load().without(r))
-	s.bytes -= r.cost()
+	e.newer, e.older = nil, nil
+	b := s.bucket(e.hash)
+	b.Store(b.Load().without(e))
+	s.bytes -= e.charge
 	s.count--
 }
 
-// without returns the chain without a route.
-func (l *hotLink) without(r *route) *hotLink {
+// without returns the chain without an entry.
+func (l *hotLink) without(e *entry) *hotLink {
 	if l == nil {
 		return nil
 	}
-	if l.route == r {
+	if l.entry == e {
 		return l.next
 	}
-	return &hotLink{l.route, l.next.without(r)}
+	return &hotLink{l.entry, l.next.without(e)}
 }
 
 // settle borrows what is used, in whole steps. The caller holds mu.
@@ -196,8 +245,8 @@ func (s *hotStore) settle() {
 	}
 }
 
-// size is what the routes take, in bytes.
-func (s *hotStore) size() (bytes int64, routes int) {
+// size is what the entries take, in bytes.
+func (s *hotStore) size() (bytes int64, entries int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bytes, s.count

@@ -63,7 +63,7 @@ func TestForgetWhileCapturing(t *testing.T) {
 	c := e.shelf.raw(t, 0x55, []byte("purged"))
 	generation := e.hot.generation.Load()
 	e.Forget()
-	e.hot.add(&route{host: "h", uri: "/ipfs/" + c.String()}, generation)
+	e.hot.add(&route{entry: entry{host: "h", uri: "/ipfs/" + c.String()}}, generation)
 	if _, n := e.hot.size(); n != 0 {
 		t.Error("an old capture was kept")
 	}
@@ -120,7 +120,7 @@ func TestHotStoreIsBounded(t *testing.T) {
 	s := newHotStore(1<<20, func(n int64) { lent += n })
 	for i := range 5000 {
 		uri := fmt.Sprint("/", i)
-		s.add(&route{host: "h", uri: uri, body: make([]byte, 1000)}, 0)
+		s.add(&route{entry: entry{host: "h", uri: uri}, body: make([]byte, 1000)}, 0)
 		if r := s.lookup("h", "/0"); r != nil {
 			r.marked.Store(true) // asked for again and again
 		}
@@ -135,7 +135,7 @@ func TestHotStoreIsBounded(t *testing.T) {
 	if s.lookup("h", "/0") == nil {
 		t.Error("what is asked for again and again had to go")
 	}
-	s.add(&route{host: "h", uri: "/large", body: make([]byte, 512<<10)}, 0)
+	s.add(&route{entry: entry{host: "h", uri: "/large"}, body: make([]byte, 512<<10)}, 0)
 	if s.lookup("h", "/large") != nil {
 		t.Error("one route takes half of the store")
 	}
@@ -153,7 +153,7 @@ func TestHotStoreAtOnce(t *testing.T) {
 				uri := fmt.Sprint("/", (i*7+w)%300)
 				switch r := s.lookup("h", uri); {
 				case r == nil:
-					s.add(&route{host: "h", uri: uri, body: make([]byte, 500)}, s.generation.Load())
+					s.add(&route{entry: entry{host: "h", uri: uri}, body: make([]byte, 500)}, s.generation.Load())
 				case r.uri != uri:
 					t.Errorf("asked for %s, got %s", uri, r.uri)
 				case i%97 == 0:
@@ -170,8 +170,8 @@ func TestHotStoreAtOnce(t *testing.T) {
 	bytes, n := s.size()
 	sum, count := int64(0), 0
 	for r := s.oldest; r != nil; r = r.newer {
-		sum, count = sum+r.cost(), count+1
-		if s.lookup("h", r.uri) != r {
+		sum, count = sum+r.route.cost(), count+1
+		if s.find("h", r.uri) != r {
 			t.Errorf("%s is in the queue and cannot be found", r.uri)
 		}
 	}
@@ -231,7 +231,7 @@ func TestLargeFilesFromAfar(t *testing.T) {
 	if n := e.reads(func() { e.get(url, "Range: bytes=5000-5001").want(t, 206, "") }); n != 1 {
 		t.Errorf("%d blocks were fetched for two bytes", n)
 	}
-	m := e.hot.newest.file
+	m := e.hot.newest.route.file
 	e.shelf.drop(m.leaves[50].cid)
 	func() {
 		defer func() {

@@ -25,6 +25,8 @@ type metrics struct {
 	sentBytes  *prometheus.CounterVec
 	blocks     [len(block.Sources)]prometheus.Counter
 	blockBytes [len(block.Sources)]prometheus.Counter
+	encoded    *prometheus.CounterVec
+	encoding   *prometheus.CounterVec
 
 	mu      sync.Mutex
 	perSite map[[2]string]*hitMetrics
@@ -58,13 +60,19 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	size := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shoal_block_bytes_total", Help: "Bytes of blocks read for HTTP requests, by where they were found.",
 	}, []string{"source"})
+	m.encoded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shoal_http_compressions_total", Help: "Times that content was compressed, by content coding and effort.",
+	}, []string{"coding", "effort"})
+	m.encoding = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shoal_http_compression_seconds_total", Help: "Time spent compressing content, by content coding and effort.",
+	}, []string{"coding", "effort"})
 	for i, s := range block.Sources {
 		m.blocks[i], m.blockBytes[i] = count.WithLabelValues(s.String()), size.WithLabelValues(s.String())
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.firstByte, m.inFlight, m.sentBytes, count, size} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.firstByte, m.inFlight, m.sentBytes, count, size, m.encoded, m.encoding} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 		}
@@ -77,6 +85,12 @@ func (m *metrics) block(src block.Source, size int) {
 		m.blocks[src].Inc()
 		m.blockBytes[src].Add(float64(size))
 	}
+}
+
+// compressed notes that content was encoded, or that it was tried.
+func (m *metrics) compressed(c coding, e effort, took time.Duration) {
+	m.encoded.WithLabelValues(codings[c].name, e.String()).Inc()
+	m.encoding.WithLabelValues(codings[c].name, e.String()).Add(took.Seconds())
 }
 
 // observe is the outermost handler. It makes the request's record and accounts
@@ -96,16 +110,17 @@ func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRec
 	ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
 	r = r.WithContext(ctx)
 	rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
-	rw.capture = take
+	rw.capture, rw.held = take, g.hold(r)
 	g.metrics.inFlight.Inc()
 	defer func() {
 		g.recovered(recover(), rw)
-		cancel()
 		g.misses.leave(rec)
-		g.metrics.inFlight.Dec()
 		if rw.status == 0 && !rw.abort {
 			rw.WriteHeader(http.StatusOK)
 		}
+		rw.finish()
+		cancel()
+		g.metrics.inFlight.Dec()
 		g.account(r, rw, rec, host, uri)
 		if rw.capture != nil && rw.capture.ready {
 			g.captured(rw.capture, rw, rec)
@@ -151,7 +166,7 @@ func (g *Gateway) recovered(p any, w *responseWriter) {
 	}
 	g.log.Error("panic while answering a request", "panic", p, "stack", string(debug.Stack()))
 	w.rec.failed(internalError(p))
-	if w.status != 0 {
+	if !w.unsay() {
 		w.abort = true
 		return
 	}

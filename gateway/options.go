@@ -94,6 +94,9 @@ type Options struct {
 	// HotBodies says whether the bytes of small files are kept too. Without them,
 	// all content is read from [Blocks].
 	HotBodies bool
+	// Compression says whether text and other content that gets smaller by it is sent
+	// in brotli, Zstandard or gzip to clients that take it.
+	Compression bool
 	// SiteTTL is how long browsers may keep a page of a site whose content is
 	// configured as a CID before they ask whether it changed.
 	SiteTTL time.Duration
@@ -116,6 +119,7 @@ func DefaultOptions() Options {
 		FetchParallel:     8,
 		HotBytes:          128 << 20,
 		HotBodies:         true,
+		Compression:       true,
 		SiteTTL:           time.Minute,
 	}
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/path"
@@ -14,33 +13,28 @@ import (
 // range of it, or that it is not modified. It was captured from boxo's own answer.
 // But for what SIEVE needs, it never changes.
 type route struct {
-	host, uri string // as requests write them
-	hash      uint64
+	entry // host and uri as requests write them
 
 	label   string // the metrics' site label
 	metrics *hitMetrics
 	log     hitLog
 
-	// Headers, ready to be set. What depends on the request is not among them.
-	whole    []headerField // of 200
-	part     []headerField // of 206
-	notAgain []headerField // of 304
-	etag     string
-
-	// Ready beginnings of responses, for connections that take them.
-	headWhole, headNotAgain []byte
+	// Headers, ready to be set, and as text for connections that take it. What depends
+	// on the request is not among them.
+	fields, notAgain   []headerField // of 200 and 206; of 304
+	head, headNotAgain []byte
+	etag, weakTag      string // of the content as it is; of its forms
 
 	size int64
 	body []byte   // all of it; nil when file has it
 	file *fileMap // where it lies in blocks
+	// content names the bytes, as the CID of their file; empty when they are never encoded.
+	content string
 
 	// What the answer depends on besides the URL.
 	policy  verdict
 	name    *nameAnswer // nil unless a name led here
 	lastMod dating
-
-	newer, older *route // the store's queue, guarded by its mutex
-	marked       atomic.Bool
 }
 
 type headerField struct {
@@ -119,11 +113,11 @@ func (g *Gateway) verdictOf(rec *requestRecord, contentPath string, now time.Tim
 // cost is what keeping the route takes, in bytes.
 func (r *route) cost() int64 {
 	const overhead = 1792 // the structs, the header fields, a bucket's link, the log's prefix
-	n := overhead + int64(3*len(r.uri)+2*len(r.host)+cap(r.body))
-	for _, f := range r.whole {
+	n := overhead + int64(3*len(r.uri)+2*len(r.host)+cap(r.body)+2*len(r.weakTag)+len(r.content))
+	for _, f := range r.fields {
 		n += int64(len(f.value[0]))
 	}
-	n += int64(len(r.headWhole) + len(r.headNotAgain))
+	n += int64(len(r.head) + len(r.headNotAgain))
 	if r.file != nil {
 		n += r.file.cost()
 	}

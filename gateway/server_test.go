@@ -161,14 +161,30 @@ func TestCutShort(t *testing.T) {
 	})
 	e.blockServiceParallel(1)
 	addr, _, _ := e.serve()
-	resp, err := client(t).Get("http://" + addr + "/ipfs/" + bigFile.String() + "?filename=a.txt")
-	if err != nil {
-		t.Fatal(err)
+	get := func(coding string) *http.Response {
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/ipfs/"+bigFile.String()+"?filename=a.txt", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", coding)
+		resp, err := client(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
 	}
-	defer resp.Body.Close()
+	resp := get("identity")
 	b, err := io.ReadAll(resp.Body)
 	if !errors.Is(err, io.ErrUnexpectedEOF) || resp.StatusCode != 200 || !strings.HasPrefix(big, string(b)) {
 		t.Errorf("got %d, %d bytes, %v", resp.StatusCode, len(b), err)
+	}
+	// An answer that waits to be encoded has not begun: there is time to say why.
+	leaves = 0
+	resp = get("gzip")
+	if b, err = io.ReadAll(resp.Body); err != nil || resp.StatusCode != 502 || resp.Header.Get("Cache-Control") != "no-store" ||
+		resp.Header.Get("Content-Encoding") != "" || !strings.Contains(string(b), "could not be fetched") {
+		t.Errorf("got %d, %q, %v, %v", resp.StatusCode, b, resp.Header, err)
 	}
 }
 

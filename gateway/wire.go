@@ -163,9 +163,8 @@ var statusLines = map[int]string{
 	http.StatusNotModified:    "HTTP/1.1 304 Not Modified\r\n",
 }
 
-// appendHead appends a status line and header fields, without the empty line.
-func appendHead(b []byte, status int, fields []headerField) []byte {
-	b = append(b, statusLines[status]...)
+// appendHead appends header fields.
+func appendHead(b []byte, fields []headerField) []byte {
 	for _, f := range fields {
 		b = appendField(b, f.name, f.value[0])
 	}
@@ -211,22 +210,29 @@ func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64,
 
 // appendResponseHead appends the whole head, with the empty line.
 func (h *hit) appendResponseHead(b []byte, status int, timing string) []byte {
-	switch r := h.route; status {
-	case http.StatusNotModified:
+	r := h.route
+	b = append(b, statusLines[status]...)
+	switch {
+	case status == http.StatusNotModified:
 		b = append(b, r.headNotAgain...)
-	case http.StatusPartialContent:
-		b = appendHead(b, status, r.part)
+	case h.form != nil:
+		b = append(b, r.head...)
+		b = append(b, h.form.head...)
+	default:
+		b = append(b, r.head...)
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, h.span.to-h.span.from, 10)
-		b = append(b, "\r\nContent-Range: bytes "...)
+		b = append(b, "\r\n"...)
+	}
+	b = appendField(b, "Etag", h.tag())
+	if status == http.StatusPartialContent {
+		b = append(b, "Content-Range: bytes "...)
 		b = strconv.AppendInt(b, h.span.from, 10)
 		b = append(b, '-')
 		b = strconv.AppendInt(b, h.span.to-1, 10)
 		b = append(b, '/')
 		b = strconv.AppendInt(b, r.size, 10)
 		b = append(b, "\r\n"...)
-	default:
-		b = append(b, r.headWhole...)
 	}
 	control, modified := h.named(status)
 	if control != "" {

@@ -26,6 +26,7 @@ type responseWriter struct {
 	bytes     int64
 	firstByte time.Duration
 	capture   *capture
+	held      *held // nil when nothing is ever encoded
 	discard   bool  // the handler's body is replaced
 	abort     bool  // the connection must be cut: the answer is not whole
 	err       error // of the connection
@@ -53,29 +54,44 @@ func (w *responseWriter) WriteHeader(code int) {
 		w.ResponseWriter.WriteHeader(code)
 		return
 	}
-	w.rec.answering.Store(true)
 	f := w.rec.firstFailure()
 	replace := f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError)
 	if replace {
 		code = f.status
 	}
 	w.status = code
-	w.firstByte = time.Since(w.rec.start)
 	h := w.Header()
 	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || replace {
 		forgetContent(h)
 	}
-	h.Set("Cache-Status", w.rec.cacheStatus())
-	h.Set("Server-Timing", w.serverTiming())
-	w.extendDeadline()
 	if replace {
+		w.announce()
 		w.replace(f)
 		return
 	}
 	if w.capture != nil {
 		w.capture.ready = w.capture.begin(w.rec, code, h)
 	}
-	w.ResponseWriter.WriteHeader(code)
+	if w.held != nil && w.held.begin(w.rec, code, h) {
+		return
+	}
+	w.commit()
+}
+
+// announce sets what is known only when the answer leaves.
+func (w *responseWriter) announce() {
+	w.rec.answering.Store(true)
+	w.firstByte = time.Since(w.rec.start)
+	h := w.Header()
+	h.Set("Cache-Status", w.rec.cacheStatus())
+	h.Set("Server-Timing", w.serverTiming())
+	w.extendDeadline()
+}
+
+// commit sends the header.
+func (w *responseWriter) commit() {
+	w.announce()
+	w.ResponseWriter.WriteHeader(w.status)
 	w.wrote(0, nil)
 }
 
@@ -122,6 +138,14 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.capturing() {
 		w.capture.write(p)
 	}
+	if w.holds() {
+		return w.held.take(p)
+	}
+	return w.send(p)
+}
+
+// send hands bytes to the connection.
+func (w *responseWriter) send(p []byte) (int, error) {
 	total := 0
 	for {
 		w.extendDeadline()
@@ -144,7 +168,7 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	rf, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok || w.discard || w.capturing() {
+	if !ok || w.discard || w.capturing() || w.holds() {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	var total int64
@@ -178,6 +202,9 @@ func (w *responseWriter) wrote(n int64, err error) {
 func (w *responseWriter) Flush() {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
+	}
+	if w.holds() {
+		return
 	}
 	w.extendDeadline()
 	err := w.control.Flush()
