@@ -17,9 +17,7 @@ import (
 // than LRU", NSDI 2024): a hit leaves a mark and moves nothing, and what was asked
 // for only once goes first.
 type hotStore struct {
-	capacity int64
-	most     int64 // what one route may cost
-	borrow   func(delta int64)
+	borrow func(delta int64)
 
 	hostSeed, uriSeed maphash.Seed
 	buckets           []atomic.Pointer[hotLink]
@@ -28,6 +26,7 @@ type hotStore struct {
 	generation atomic.Uint64
 
 	mu             sync.Mutex // guards what follows
+	capacity       int64
 	newest, oldest *route
 	hand           *route // where SIEVE looks next
 	bytes          int64
@@ -57,7 +56,7 @@ func newHotStore(capacity int64, borrow func(int64)) *hotStore {
 		borrow = func(int64) {}
 	}
 	return &hotStore{
-		capacity: capacity, most: capacity / routeShare, borrow: borrow,
+		capacity: capacity, borrow: borrow,
 		hostSeed: maphash.MakeSeed(), uriSeed: maphash.MakeSeed(),
 		buckets: make([]atomic.Pointer[hotLink], 1<<(bits.Len64(uint64(n))-1)),
 	}
@@ -87,12 +86,9 @@ func (s *hotStore) lookup(host, uri string) *route {
 func (s *hotStore) add(r *route, generation uint64) {
 	r.hash = s.hash(r.host, r.uri)
 	cost := r.cost()
-	if cost > s.most {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.generation.Load() != generation {
+	if cost > s.capacity/routeShare || s.generation.Load() != generation {
 		return
 	}
 	if old := s.lookup(r.host, r.uri); old != nil {
@@ -112,6 +108,25 @@ func (s *hotStore) add(r *route, generation uint64) {
 		s.oldest = r
 	}
 	s.count++
+}
+
+// largest is what one route may cost.
+func (s *hotStore) largest() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.capacity / routeShare
+}
+
+// resize changes how many bytes the routes may take, and lets go of what no longer
+// fits. The table of buckets stays as large as it was made.
+func (s *hotStore) resize(capacity int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.capacity = capacity
+	for s.bytes > s.capacity {
+		s.evict()
+	}
+	s.settle()
 }
 
 // drop forgets a route that turned out to be wrong.
