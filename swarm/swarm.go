@@ -82,7 +82,7 @@ type Swarm struct {
 	closed   bool
 	flights  map[string]*flight // by multihash
 	failures *failures
-	sources  map[peer.ID]bool // Bitswap origins
+	sources  map[peer.ID]int // Bitswap origins, and how often each is used
 	distrust map[peer.ID]time.Time
 	siblings map[peer.ID]*latency
 }
@@ -100,7 +100,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
-		sources: map[peer.ID]bool{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
+		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
 		calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -247,7 +247,7 @@ func (s *Swarm) known(id peer.ID) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sources[id]
+	return s.sources[id] > 0
 }
 
 func (s *Swarm) permit(dir network.Direction, id peer.ID) bool {
