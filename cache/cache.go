@@ -149,16 +149,12 @@ func (c *Cache) Lend(bytes int64) {
 
 // Resize changes [Options.Bytes], evicting what no longer fits. The cache keeps the
 // number of shards that it was made with, so one that shrinks to a small part of its
-// size no longer takes the largest blocks.
-func (c *Cache) Resize(bytes int64) error {
-	if err := (Options{Bytes: bytes}).Validate(); err != nil {
-		return err
-	}
+// size no longer takes the largest blocks. A negative size counts as 0.
+func (c *Cache) Resize(bytes int64) {
 	c.budget.Lock()
 	defer c.budget.Unlock()
-	c.capacity = bytes
+	c.capacity = max(bytes, 0)
 	c.share()
-	return nil
 }
 
 // Capacity is the memory that may be held, lent bytes included.
