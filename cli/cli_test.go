@@ -96,6 +96,12 @@ type lineWriter struct {
 
 var servingLine = regexp.MustCompile(`msg=serving .*admin=(\S+)`)
 
+func (w *lineWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,10 +29,7 @@ func (f *configFlags) register(cmd *cobra.Command) {
 
 // load returns the effective configuration; its errors are usageErrors.
 func (f *configFlags) load(env Environment) (*config.Loaded, error) {
-	file := f.file
-	if file == "" {
-		file = variable(env, "SHOAL_CONFIG")
-	}
+	file := cmp.Or(f.file, variable(env, "SHOAL_CONFIG"))
 	if file == "" {
 		if _, err := os.Stat(defaultConfig); !errors.Is(err, os.ErrNotExist) {
 			file = defaultConfig

@@ -13,7 +13,14 @@ import (
 type roster struct {
 	origins []named
 	asking  sync.WaitGroup // calls of Get that read this roster, see Set.enter
+
+	before <-chan struct{} // the idle of the roster before; nil for the first
+	// idle is closed when nobody asks this roster any more, nor one before it, which
+	// may have had the same origins.
+	idle chan struct{}
 }
+
+func newRoster(n int) *roster { return &roster{origins: make([]named, n), idle: make(chan struct{})} }
 
 // Change is other origins that are open and not asked yet. Call either Commit or
 // Discard, once.
@@ -35,7 +42,7 @@ func (s *Set) Prepare(o Options) (*Change, error) {
 	if err := limits.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Change{set: s, next: &roster{origins: make([]named, len(o.Origins))}}
+	c := &Change{set: s, next: newRoster(len(o.Origins))}
 	c.keep(s.origins(), o.Origins)
 	for i, spec := range o.Origins {
 		if c.next.origins[i].source != nil {
@@ -94,6 +101,7 @@ func (c *Change) Commit() {
 		return
 	}
 	old := s.current
+	c.next.before = old.idle
 	s.current = c.next
 	gone := slices.DeleteFunc(slices.Clone(old.origins), func(n named) bool {
 		return slices.ContainsFunc(c.next.origins, func(m named) bool { return m.source == n.source })
@@ -104,13 +112,15 @@ func (c *Change) Commit() {
 // retire closes origins that are asked no more, once nobody waits for them. When the
 // set is closed, that is at once.
 func (s *Set) retire(from *roster, gone []named) {
-	idle := make(chan struct{})
 	go func() {
 		from.asking.Wait()
-		close(idle)
+		if from.before != nil {
+			<-from.before
+		}
+		close(from.idle)
 	}()
 	select {
-	case <-idle:
+	case <-from.idle:
 	case <-s.life.Done():
 	}
 	for _, n := range gone {
@@ -118,7 +128,7 @@ func (s *Set) retire(from *roster, gone []named) {
 			s.log.Warn("close an origin that was removed", "origin", n.name, "err", err)
 		}
 	}
-	<-idle
+	<-from.idle
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range gone {

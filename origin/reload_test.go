@@ -140,7 +140,8 @@ func TestRequestsFinishWithTheOriginsTheyBeganWith(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- fetch(t, s, t.Context(), b.Cid()) }()
 	<-arrived
-	change(t, s, gatewayOptions())
+	change(t, s, gatewayOptions(srv.URL)) // stays
+	change(t, s, gatewayOptions())        // goes
 	if old.life.Err() != nil {
 		t.Error("closed with a request under way")
 	}

@@ -69,7 +69,7 @@ func New(o Options, peers PeerFunc, log *slog.Logger, reg prometheus.Registerer)
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Set{opts: o, peers: peers, log: log, metrics: newMetrics(), reg: reg, current: &roster{}}
+	s := &Set{opts: o, peers: peers, log: log, metrics: newMetrics(), reg: reg, current: newRoster(0)}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.metrics.register(reg); err != nil {
 		return nil, err
