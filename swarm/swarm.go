@@ -62,6 +62,7 @@ type Swarm struct {
 	origin  block.Getter // set by Start
 	log     *slog.Logger
 	metrics *metrics
+	library *prometheus.Registry // libp2p's own metrics, which it never takes back
 
 	host     host.Host
 	exchange *bitswap.Exchange
@@ -101,14 +102,14 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
-		calls: map[string]Handler{}, joined: make(chan struct{}),
+		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	g := &gate{}
-	if s.host, err = newHost(opts, p, g, cfg.Dialer); err != nil {
+	if s.host, err = newHost(opts, p, g, cfg.Dialer, s.library); err != nil {
 		return nil, err
 	}
 	if err := s.build(p, cfg); err != nil {
