@@ -84,6 +84,7 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	e.cfg.Store(next)
 	e.cache.Resize(int64(next.Cache.Memory))
 	origins.Commit()
+	e.swarm.Retry()
 	gateway()
 	door()
 	return origins.Reopened(), nil

@@ -119,8 +119,15 @@ func TestReload(t *testing.T) {
 	if result, err := e.reload(""); err != nil || len(result.Changed)+len(result.NeedsRestart) != 0 {
 		t.Fatalf("a reload of the same: %+v, %v", result, err)
 	}
+	s.set(func(c *config.Config) { c.Sites = []config.Site{{Host: host, Content: "/ipfs/" + root}} })
+	if _, err := e.reload(""); err != nil {
+		t.Fatal(err)
+	}
+	// Not there, and that is remembered; but not when there is another place to ask.
+	if code, _, _ := e.get(host, "/index.html"); code != http.StatusNotFound {
+		t.Errorf("without an origin: status %d", code)
+	}
 	s.set(func(c *config.Config) {
-		c.Sites = []config.Site{{Host: host, Content: "/ipfs/" + root}}
 		c.Origins = []config.Origin{{Type: "gateway", URL: "http://" + library.GatewayAddr().String()}}
 		c.Gateway.MaxRequests, c.Cache.Memory = 17, 64<<20
 		c.Admin.Token, c.Log.Level = "new", "debug"
@@ -131,7 +138,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := keys(result.Changed); got != "gateway.max_requests sites cache.memory origins admin.token log.level" {
+	if got := keys(result.Changed); got != "gateway.max_requests cache.memory origins admin.token log.level" {
 		t.Errorf("changed: %s", got)
 	}
 	if got := keys(result.NeedsRestart); got != "data cache.disk swarm.listen" {
@@ -150,7 +157,7 @@ func TestReload(t *testing.T) {
 	if got := e.Stats().Cache.CapacityBytes; got != 64<<20 {
 		t.Errorf("the memory cache has %d bytes", got)
 	}
-	if len(s.took) != 3 || s.took[1].Log.Level != "debug" || s.took[1].Data == "/elsewhere" {
+	if len(s.took) != 4 || s.took[2].Log.Level != "debug" || s.took[2].Data == "/elsewhere" {
 		t.Errorf("the process was told of %d", len(s.took))
 	}
 	if !strings.Contains(s.log.String(), "needs_restart=\"[data cache.disk swarm.listen]\"") {

@@ -241,6 +241,14 @@ func (s *Swarm) Members() []members.Info {
 	return s.fleet.Members()
 }
 
+// Retry has blocks that could not be had a moment ago looked for again at once: it is
+// for when there is another origin.
+func (s *Swarm) Retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.failures.m)
+}
+
 // known reports whether a peer is welcome although it is not a member.
 func (s *Swarm) known(id peer.ID) bool {
 	if s.guests[id] {
