@@ -268,6 +268,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	defer cancel()
 	var crowd sync.WaitGroup
 	done := make(chan struct{})
+	served := make(chan struct{}, 4*400)
 	for visitor := range 4 {
 		crowd.Go(func() {
 			for i := range 400 {
@@ -276,6 +277,7 @@ func TestReloadUnderLoad(t *testing.T) {
 					t.Errorf("%s: status %d, %d bytes, %v", name, code, len(body), err)
 					return
 				}
+				served <- struct{}{}
 			}
 		})
 	}
@@ -299,11 +301,13 @@ func TestReloadUnderLoad(t *testing.T) {
 			})
 		}
 		both.Wait()
-		select {
-		case <-done:
-			t.Logf("%d reloads", 2*(reloads+1))
-			return
-		default:
+		for range 10 { // so that the reloads leave the visitors some of the machine
+			select {
+			case <-served:
+			case <-done:
+				t.Logf("%d reloads", 2*(reloads+1))
+				return
+			}
 		}
 	}
 }
