@@ -268,10 +268,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	defer cancel()
 	var crowd sync.WaitGroup
 	done := make(chan struct{})
-	served := make(chan struct{}, 4*400)
+	served := make(chan struct{}, 4*200)
 	for visitor := range 4 {
 		crowd.Go(func() {
-			for i := range 400 {
+			for i := range 200 {
 				name := fmt.Sprintf("%d.txt", (i*7+visitor*100)%400)
 				if code, body, err := fetch(ctx, addrOf(e), "www.example.org", "/"+name); err != nil || code != http.StatusOK || body != files[name] {
 					t.Errorf("%s: status %d, %d bytes, %v", name, code, len(body), err)
