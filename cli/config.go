@@ -100,7 +100,7 @@ func newConfigPrint(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.MarshalWithOptions(loaded.Config, yaml.IndentSequence(true))
+			text, err := yaml.MarshalWithOptions(loaded.Masked(), yaml.IndentSequence(true))
 			if err != nil {
 				return fmt.Errorf("print the settings: %w", err)
 			}

@@ -3,7 +3,6 @@ package config
 import (
 	"encoding"
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -123,17 +122,6 @@ func text(v reflect.Value) string {
 		}
 	}
 	return "{" + strings.Join(fields, ", ") + "}"
-}
-
-// redacted masks the password in a URL.
-func redacted(s string) string {
-	if strings.Contains(s, "://") && strings.Contains(s, "@") {
-		if u, err := url.Parse(s); err == nil {
-			return u.Redacted()
-		}
-		return masked
-	}
-	return s
 }
 
 // quoted puts a text in quotes where YAML would read something else without them.
