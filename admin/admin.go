@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -28,7 +30,9 @@ type Admin struct {
 	deps    Deps
 	log     *slog.Logger
 	page    page
-	slots   chan struct{} // one for each import under way
+	token   atomic.Pointer[[sha256.Size]byte] // the hash of Options.Token; nil for none
+	bound   atomic.Pointer[net.Addr]          // where the door is open
+	slots   chan struct{}                     // one for each import under way
 	handler http.Handler
 	server  *http.Server
 	stop    context.CancelCauseFunc // ends every request
@@ -42,10 +46,11 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
+	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Reload == nil || deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
 		return nil, errors.New("admin: a dependency is missing")
 	}
 	a := &Admin{opts: opts, deps: deps, log: log, page: newPage(), slots: make(chan struct{}, opts.MaxImports)}
+	a.setToken(opts.Token)
 	a.handler = a.routes()
 	ctx, stop := context.WithCancelCause(context.Background())
 	a.stop = stop
@@ -80,6 +85,7 @@ func (a *Admin) routes() http.Handler {
 		r.Use(a.localHost, a.bearer)
 		r.Post("/api/v1/add", a.add)
 		r.Post("/api/v1/purge", a.purge)
+		r.Post("/api/v1/reload", a.reload)
 		r.With(answerInTime).Get("/api/v1/stats", a.stats)
 		r.With(answerInTime).Get("/api/v1/swarm", a.members)
 		r.With(answerInTime).Get("/api/v1/swarm/where", a.where)
@@ -100,12 +106,14 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.Se
 // ctx ends it lets requests finish for Options.DrainTimeout. It returns nil after
 // an orderly end; it may be called once.
 func (a *Admin) Serve(ctx context.Context, ln net.Listener) error {
-	if err := a.mayListen(ln.Addr()); err != nil {
+	addr := ln.Addr()
+	if err := mayListen(addr, a.token.Load() != nil); err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	a.bound.Store(&addr)
 	done := make(chan error, 1)
 	go func() { done <- a.server.Serve(ln) }()
-	a.log.Info("operator's door open", "listen", ln.Addr().String(), "token", a.opts.Token != "")
+	a.log.Info("operator's door open", "listen", ln.Addr().String(), "token", a.token.Load() != nil)
 	select {
 	case err := <-done:
 		if errors.Is(err, http.ErrServerClosed) {
@@ -121,10 +129,33 @@ func (a *Admin) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
+// Prepare checks new options and returns what puts them in force, which cannot fail.
+// Only the token may change; the other fields stay what New was given.
+func (a *Admin) Prepare(opts Options) (apply func(), err error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	if addr := a.bound.Load(); addr != nil {
+		if err := mayListen(*addr, opts.Token != ""); err != nil {
+			return nil, err
+		}
+	}
+	return func() { a.setToken(opts.Token) }, nil
+}
+
+func (a *Admin) setToken(token string) {
+	if token == "" {
+		a.token.Store(nil)
+		return
+	}
+	hash := sha256.Sum256([]byte(token))
+	a.token.Store(&hash)
+}
+
 // mayListen repeats the check of Validate with the address that was really bound.
-func (a *Admin) mayListen(addr net.Addr) error {
+func mayListen(addr net.Addr, token bool) error {
 	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || a.opts.Token != "" || tcp.IP.IsLoopback() {
+	if !ok || token || tcp.IP.IsLoopback() {
 		return nil
 	}
 	return fmt.Errorf("admin.listen: %s can be reached from other machines, which needs a token: set admin.token, or listen on 127.0.0.1", addr)

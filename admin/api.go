@@ -19,6 +19,8 @@ type Deps struct {
 	Purge func(ctx context.Context, path string, unpin bool) (Purged, error)
 	// Fleet is this edge's fleet, if only of one.
 	Fleet Fleet
+	// Reload reads the settings again and puts in force what can be.
+	Reload func() (ReloadResult, error)
 	// Stats returns the figures of this moment.
 	Stats func() Stats
 	// Ready returns nil when this edge serves, else the reason in an operator's words.
@@ -97,6 +99,24 @@ type PurgeResult struct {
 	Kept    int64  `json:"kept"` // blocks that something else holds
 	// Fleet says how the siblings fared, if they were asked.
 	Fleet []SiblingPurge `json:"fleet,omitempty"`
+}
+
+// ReloadResult is the answer to a reload: what was put in force, and what was changed
+// and needs a restart.
+type ReloadResult struct {
+	Changed      []SettingChange `json:"changed"`
+	NeedsRestart []SettingChange `json:"needs_restart"`
+}
+
+// SettingChange is a setting that is another one than before. A single value has From
+// and To; a list has the entries that went and came, or none when only their order
+// changed. Secrets are masked.
+type SettingChange struct {
+	Key     string   `json:"key"`
+	From    string   `json:"from,omitempty"`
+	To      string   `json:"to,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	Added   []string `json:"added,omitempty"`
 }
 
 // Stats are the figures of one moment. Counters count from the start of the process.

@@ -8,7 +8,9 @@
 //	GET  /api/v1/stats       what the dashboard shows, as JSON
 //	POST /api/v1/add         import: application/x-tar, multipart/form-data or
 //	                         application/vnd.ipld.car; ?name= &pin=false &wrap=true &progress=false
-//	POST /api/v1/purge       forget: ?path=CID or /ipfs/CID/path &unpin=true
+//	POST /api/v1/purge       forget: ?path=CID or /ipfs/CID/path &unpin=true &fleet=true
+//	POST /api/v1/reload      read the settings again; 422 and no change if they are wrong
+//	GET  /api/v1/swarm       the fleet's members; /where?cid= asks who holds a block
 //	GET  /debug/pprof/       Go's profiles
 //
 // # Who may enter

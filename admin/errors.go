@@ -21,6 +21,7 @@ const (
 	Stalled          = "REQUEST_TIMEOUT"       // 408: the sender stopped sending
 	Pinned           = "PINNED"                // 409: something keeps it
 	Unsupported      = "UNSUPPORTED_TYPE"      // 415
+	Invalid          = "INVALID_CONFIGURATION" // 422: the settings cannot be put in force
 	Busy             = "TOO_MANY_REQUESTS"     // 429
 	Internal         = "INTERNAL_SERVER_ERROR" // 500
 	Unavailable      = "UNAVAILABLE"           // 503: not ready, or shutting down
@@ -36,6 +37,7 @@ var statusOf = map[string]int{
 	Stalled:          http.StatusRequestTimeout,
 	Pinned:           http.StatusConflict,
 	Unsupported:      http.StatusUnsupportedMediaType,
+	Invalid:          http.StatusUnprocessableEntity,
 	Busy:             http.StatusTooManyRequests,
 	Internal:         http.StatusInternalServerError,
 	Unavailable:      http.StatusServiceUnavailable,

@@ -27,16 +27,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // content is an importer that keeps the digest of what came, in memory.
 type content struct {
-	mu     sync.Mutex
-	kept   map[cid.Cid]admin.Params
-	kinds  []string
-	gate   chan struct{} // when set, imports wait for it before they read
-	waits  chan struct{} // gets a value for each import that waits
-	fail   error         // returned after the body was read
-	forget func(path string, unpin bool) (admin.Purged, error)
-	ready  error
-	stats  admin.Stats
-	roots  int
+	mu       sync.Mutex
+	kept     map[cid.Cid]admin.Params
+	kinds    []string
+	gate     chan struct{} // when set, imports wait for it before they read
+	waits    chan struct{} // gets a value for each import that waits
+	fail     error         // returned after the body was read
+	forget   func(path string, unpin bool) (admin.Purged, error)
+	ready    error
+	stats    admin.Stats
+	reloaded admin.ReloadResult
+	roots    int
 }
 
 func newContent() *content { return &content{kept: map[cid.Cid]admin.Params{}, roots: 1} }
@@ -134,6 +135,7 @@ func (c *content) deps() admin.Deps {
 			return c.forget(path, unpin)
 		},
 		Fleet:    c,
+		Reload:   func() (admin.ReloadResult, error) { return c.reloaded, c.fail },
 		Stats:    func() admin.Stats { return c.stats },
 		Ready:    func() error { return c.ready },
 		URL:      func(root cid.Cid) string { return "http://localhost:8080/ipfs/" + root.String() },

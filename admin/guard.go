@@ -13,11 +13,12 @@ import (
 // bearer lets in who has the token. Both sides are hashed first, so that the
 // comparison takes the same time whatever the length.
 func (a *Admin) bearer(next http.Handler) http.Handler {
-	if a.opts.Token == "" {
-		return next
-	}
-	want := sha256.Sum256([]byte(a.opts.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		want := a.token.Load()
+		if want == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(token)))
 		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
@@ -37,10 +38,11 @@ func (a *Admin) bearer(next http.Handler) http.Handler {
 // own: a page from elsewhere whose name was made to resolve to 127.0.0.1 would
 // otherwise be of the same origin as this door.
 func (a *Admin) localHost(next http.Handler) http.Handler {
-	if a.opts.Token != "" {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.token.Load() != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name

@@ -66,6 +66,19 @@ func (a *Admin) purged(r *http.Request) (PurgeResult, error) {
 	return result, nil
 }
 
+func (a *Admin) reload(w http.ResponseWriter, r *http.Request) {
+	if _, err := parseQuery(r); err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	result, err := a.deps.Reload()
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, result)
+}
+
 // query is a request's parameters, all of them known and valid.
 type query struct{ url.Values }
 

@@ -22,15 +22,15 @@ var ErrClosed = errors.New("memory cache is closed")
 // Cache is a byte-bounded LRU cache of blocks in front of another layer. It is
 // safe for concurrent use.
 type Cache struct {
-	next     block.Getter
-	capacity int64
-	shards   []*shard
+	next   block.Getter
+	shards []*shard
 	// seed spreads keys over the shards in a way that nobody outside can predict:
 	// content can be ground until its hash ends as one likes.
 	seed maphash.Seed
 
-	lending sync.Mutex // guards lent
-	lent    int64
+	budget   sync.Mutex // guards what follows
+	capacity int64
+	lent     int64
 
 	joined atomic.Uint64 // requests that waited for a flight another had started
 
@@ -141,9 +141,31 @@ func (c *Cache) Clear() {
 // another form, evicting what no longer fits; a negative number gives them back.
 // At least an eighth of the budget is never lent.
 func (c *Cache) Lend(bytes int64) {
-	c.lending.Lock()
-	defer c.lending.Unlock()
+	c.budget.Lock()
+	defer c.budget.Unlock()
 	c.lent += bytes
+	c.share()
+}
+
+// Resize changes [Options.Bytes], evicting what no longer fits. The cache keeps the
+// number of shards that it was made with, so one that shrinks to a small part of its
+// size no longer takes the largest blocks. A negative size counts as 0.
+func (c *Cache) Resize(bytes int64) {
+	c.budget.Lock()
+	defer c.budget.Unlock()
+	c.capacity = max(bytes, 0)
+	c.share()
+}
+
+// Capacity is the memory that may be held, lent bytes included.
+func (c *Cache) Capacity() int64 {
+	c.budget.Lock()
+	defer c.budget.Unlock()
+	return c.capacity
+}
+
+// share divides what is not lent among the shards. The caller holds budget.
+func (c *Cache) share() {
 	left := max(c.capacity-c.lent, c.capacity/8)
 	for _, sh := range c.shards {
 		sh.resize(left / int64(len(c.shards)))

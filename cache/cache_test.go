@@ -533,3 +533,31 @@ func (*endless) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	b, err := block.New(c, ctx.Value(endlessKey{}).([]byte))
 	return b, block.Origin, err
 }
+
+func TestResize(t *testing.T) {
+	l := &layer{source: block.Disk}
+	c := open(t, 64<<20, l)
+	ids := make([]cid.Cid, 64)
+	for i := range ids {
+		ids[i] = l.add(t, uint64(i), 256<<10)
+		get(t, c, ids[i], block.Disk)
+	}
+	held := c.Len()
+	c.Resize(8 << 20)
+	if c.Bytes() > 8<<20 || c.Len() == 0 || c.Len() >= held || c.Capacity() != 8<<20 {
+		t.Errorf("%d bytes in %d blocks of %d", c.Bytes(), c.Len(), held)
+	}
+	c.Resize(256 << 20)
+	for _, id := range ids {
+		if _, _, err := c.Get(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Len() != len(ids) {
+		t.Errorf("%d of %d blocks fit", c.Len(), len(ids))
+	}
+	c.Lend(255 << 20)
+	if c.Resize(0); c.Bytes() != 0 {
+		t.Errorf("%d bytes", c.Bytes())
+	}
+}

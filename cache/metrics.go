@@ -36,7 +36,7 @@ func (c *Cache) register(reg prometheus.Registerer) (unregister func(), err erro
 		gauge("shoal_cache_bytes", "Memory held by cached blocks, their overhead included.",
 			func() float64 { return float64(c.sum().bytes) }),
 		gauge("shoal_cache_capacity_bytes", "Memory that cached blocks may hold.",
-			func() float64 { return float64(c.capacity) }),
+			func() float64 { return float64(c.Capacity()) }),
 		gauge("shoal_cache_entries", "Blocks in memory.",
 			func() float64 { return float64(c.sum().entries) }),
 		counter("shoal_cache_evictions_total", "Blocks that made room for others.",

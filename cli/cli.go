@@ -82,6 +82,7 @@ func newRoot(env Environment) *cobra.Command {
 		newDemo(env),
 		newAdd(env),
 		newPurge(env),
+		newReload(env),
 		newSwarm(env),
 		newConfig(env),
 		newVersion(env),

@@ -73,7 +73,8 @@ func TestExitCodes(t *testing.T) {
 
 func TestConfigPrintMasksAndReadsBack(t *testing.T) {
 	t.Chdir(t.TempDir())
-	args := []string{"config", "print", "--set", "admin.token=hunter2", "--set", "cache.memory=1GiB"}
+	args := []string{"config", "print", "--set", "admin.token=hunter2", "--set", "cache.memory=1GiB",
+		"--set", `origins=[{type: gateway, url: "https://me:hunter2@gateway.example"}]`}
 	code, out, _ := shoal(t, nil, args...)
 	if code != 0 || strings.Contains(out, "hunter2") || !strings.Contains(out, "memory: 1GiB") {
 		t.Fatalf("exit code %d:\n%s", code, out)
@@ -95,6 +96,12 @@ type lineWriter struct {
 }
 
 var servingLine = regexp.MustCompile(`msg=serving .*admin=(\S+)`)
+
+func (w *lineWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
 
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -28,10 +29,7 @@ func (f *configFlags) register(cmd *cobra.Command) {
 
 // load returns the effective configuration; its errors are usageErrors.
 func (f *configFlags) load(env Environment) (*config.Loaded, error) {
-	file := f.file
-	if file == "" {
-		file = variable(env, "SHOAL_CONFIG")
-	}
+	file := cmp.Or(f.file, variable(env, "SHOAL_CONFIG"))
 	if file == "" {
 		if _, err := os.Stat(defaultConfig); !errors.Is(err, os.ErrNotExist) {
 			file = defaultConfig
@@ -102,7 +100,7 @@ func newConfigPrint(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.MarshalWithOptions(loaded.Config, yaml.IndentSequence(true))
+			text, err := yaml.MarshalWithOptions(loaded.Masked(), yaml.IndentSequence(true))
 			if err != nil {
 				return fmt.Errorf("print the settings: %w", err)
 			}

@@ -7,16 +7,24 @@ import (
 	"github.com/shoal-cdn/shoal/config"
 )
 
-// newLogger returns the logger that the configuration asks for, on standard error,
-// and what writes the lines that it still holds.
-func newLogger(env Environment, o config.Log) (*slog.Logger, func()) {
-	options := &slog.HandlerOptions{Level: o.SlogLevel()}
+// processLog is the log of a process that runs an edge.
+type processLog struct {
+	*slog.Logger
+	level *slog.LevelVar
+	flush func() // writes the lines that are still held
+}
+
+// newLogger returns the logger that the configuration asks for, on standard error.
+func newLogger(env Environment, o config.Log) *processLog {
+	level := new(slog.LevelVar)
+	level.Set(o.SlogLevel())
+	options := &slog.HandlerOptions{Level: level}
 	out := &bufferedLog{out: env.Err}
 	handler := promptHandler{slog.NewTextHandler(out, options), out}
 	if o.Format == "json" {
 		handler.Handler = slog.NewJSONHandler(out, options)
 	}
-	return slog.New(handler), out.Flush
+	return &processLog{slog.New(handler), level, out.Flush}
 }
 
 // warnings passes on what is at least a warning. A library's own idea of what an

@@ -14,7 +14,7 @@ import (
 func TestLogLinesWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		log, flush := newLogger(Environment{Err: &out}, config.Log{Level: "debug", Format: "text"})
+		log := newLogger(Environment{Err: &out}, config.Log{Level: "debug", Format: "text"})
 		site := log.With("site", "www.example.org")
 		site.Info("request", "n", 1)
 		site.Info("request", "n", 2)
@@ -34,14 +34,14 @@ func TestLogLinesWaitForEachOther(t *testing.T) {
 		site.Info("request", "n", 4)
 		log.Info("stopped")
 		site.LogAttrs(t.Context(), slog.LevelInfo, "request", slog.Int("n", 5))
-		flush()
+		log.flush()
 		if got := out.String(); strings.Count(got, "\n") != 7 || strings.Index(got, "stopped") < strings.Index(got, "n=4") {
 			t.Errorf("got %q", got)
 		}
 		for range 1000 {
 			site.Info("request", "padding", strings.Repeat("x", 100))
 		}
-		flush()
+		log.flush()
 		if got := strings.Count(out.String(), "\n"); got != 1007 {
 			t.Errorf("%d lines", got)
 		}

@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math"
+	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/spf13/cobra"
@@ -19,32 +21,97 @@ func newServe(env Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run an edge until SIGTERM or SIGINT; drains, then exits",
-		Args:  cobra.NoArgs,
+		Long: `Run an edge until SIGTERM or SIGINT; it drains, then exits.
+
+SIGHUP has it read its settings again, like ` + "`shoal reload`" + `.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// First of all: an edge that is told to reload while it starts must not
+			// end, which is what the signal does to a program that does not listen.
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
 			loaded, err := flags.load(env)
 			if err != nil {
 				return err
 			}
-			log, flush := newLogger(env, loaded.Log)
-			defer flush()
-			return serve(cmd.Context(), loaded, log)
+			// A file that was there must be there again; only an edge that started
+			// without one may find one later.
+			flags.file = loaded.File
+			log := newLogger(env, loaded.Log)
+			defer log.flush()
+			p := &process{env: env, flags: flags, log: log}
+			return p.serve(cmd.Context(), loaded, hangup)
 		},
 	}
 	flags.register(cmd)
 	return cmd
 }
 
-func serve(ctx context.Context, loaded *config.Loaded, log *slog.Logger) error {
-	for _, name := range loaded.Unknown {
-		log.Warn("an environment variable names no setting", "variable", name)
-	}
-	gologshim.SetDefaultHandler(warnings{log.With("room", "swarm").Handler()})
-	e, err := edge.New(loaded.Config, edge.Build{Version: Build(), Log: log})
+// process is a process that runs an edge.
+type process struct {
+	env   Environment
+	flags configFlags
+	log   *processLog
+	// limits says that the memory limit is ours to set.
+	limits bool
+}
+
+func (p *process) serve(ctx context.Context, loaded *config.Loaded, hangup <-chan os.Signal) error {
+	p.warn(loaded)
+	gologshim.SetDefaultHandler(warnings{p.log.With("room", "swarm").Handler()})
+	e, err := edge.New(loaded.Config, edge.Build{Version: Build(), Log: p.log.Logger, Load: p.reread, Reloaded: p.takeOver})
 	if err != nil {
 		return usageError{err} // nothing ran yet: the set-up is wrong
 	}
-	limitMemory(loaded.Cache.Memory, log)
-	return errors.Join(e.Run(ctx), e.Close())
+	p.limits = debug.SetMemoryLimit(-1) == math.MaxInt64
+	p.limitMemory(loaded.Cache.Memory)
+	done := make(chan struct{})
+	reloads := make(chan struct{})
+	go func() {
+		defer close(reloads)
+		reloadOn(hangup, done, e)
+	}()
+	err = e.Run(ctx)
+	close(done)
+	<-reloads
+	return errors.Join(err, e.Close())
+}
+
+// reloadOn reloads for each signal until done is closed. The edge itself logs what
+// came of it.
+func reloadOn(hangup <-chan os.Signal, done <-chan struct{}, e *edge.Edge) {
+	for {
+		select {
+		case <-hangup:
+			_, _ = e.Reload()
+		case <-done:
+			return
+		}
+	}
+}
+
+// reread reads the settings as at the start.
+func (p *process) reread() (config.Config, error) {
+	loaded, err := p.flags.load(p.env)
+	if err != nil {
+		return config.Config{}, err
+	}
+	p.warn(loaded)
+	return loaded.Config, nil
+}
+
+func (p *process) warn(loaded *config.Loaded) {
+	for _, name := range loaded.Unknown {
+		p.log.Warn("an environment variable names no setting", "variable", name)
+	}
+}
+
+// takeOver puts in force what of new settings concerns this process.
+func (p *process) takeOver(c config.Config) {
+	p.log.level.Set(c.Log.SlogLevel())
+	p.log.Debug("log level set", "level", c.Log.Level)
+	p.limitMemory(c.Cache.Memory)
 }
 
 // limitMemory tells the runtime how much memory this process is meant to use: the
@@ -52,11 +119,11 @@ func serve(ctx context.Context, loaded *config.Loaded, log *slog.Logger) error {
 // runtime would otherwise let the heap grow to twice what is cached before it
 // collects. It is a soft limit: the collector works harder near it, and nothing
 // fails. GOMEMLIMIT, if set, decides instead.
-func limitMemory(cache config.Size, log *slog.Logger) {
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+func (p *process) limitMemory(cache config.Size) {
+	if !p.limits {
 		return
 	}
 	limit := cache + cache/8 + 48<<20
 	debug.SetMemoryLimit(int64(limit))
-	log.Debug("memory limit set", "bytes", int64(limit))
+	p.log.Debug("memory limit set", "bytes", int64(limit))
 }

@@ -9,15 +9,17 @@ import (
 )
 
 // Config holds every setting of one edge. config.yaml at the top of the
-// repository documents each of them; a test holds the two together.
+// repository documents each of them; a test holds the two together. A setting that a
+// running edge takes over on a reload has the tag reload:"live"; every other needs a
+// restart. A Config is not changed once it is in use.
 type Config struct {
 	Name    string   `yaml:"name"`
 	Data    string   `yaml:"data"`
 	Gateway Gateway  `yaml:"gateway"`
-	Sites   []Site   `yaml:"sites"`
+	Sites   []Site   `yaml:"sites" reload:"live"`
 	Cache   Cache    `yaml:"cache"`
 	Swarm   Swarm    `yaml:"swarm"`
-	Origins []Origin `yaml:"origins"`
+	Origins []Origin `yaml:"origins" reload:"live"`
 	Names   Names    `yaml:"names"`
 	Admin   Admin    `yaml:"admin"`
 	Log     Log      `yaml:"log"`
@@ -26,14 +28,14 @@ type Config struct {
 // Gateway is the public door.
 type Gateway struct {
 	Listen           string   `yaml:"listen"`
-	Serve            string   `yaml:"serve"`
-	Hosts            []Host   `yaml:"hosts"`
-	TrustedProxies   []string `yaml:"trusted_proxies"`
-	MaxRequests      int      `yaml:"max_requests"`
-	RetrievalTimeout Duration `yaml:"retrieval_timeout"`
+	Serve            string   `yaml:"serve" reload:"live"`
+	Hosts            []Host   `yaml:"hosts" reload:"live"`
+	TrustedProxies   []string `yaml:"trusted_proxies" reload:"live"`
+	MaxRequests      int      `yaml:"max_requests" reload:"live"`
+	RetrievalTimeout Duration `yaml:"retrieval_timeout" reload:"live"`
 	Compression      bool     `yaml:"compression"`
-	ShutdownDelay    Duration `yaml:"shutdown_delay"`
-	DrainTimeout     Duration `yaml:"drain_timeout"`
+	ShutdownDelay    Duration `yaml:"shutdown_delay" reload:"live"`
+	DrainTimeout     Duration `yaml:"drain_timeout" reload:"live"`
 }
 
 // Host is a name under which content is asked for by CID.
@@ -50,7 +52,7 @@ type Site struct {
 
 // Cache bounds what the edge keeps.
 type Cache struct {
-	Memory Size `yaml:"memory"`
+	Memory Size `yaml:"memory" reload:"live"`
 	Disk   Size `yaml:"disk"`
 }
 
@@ -85,13 +87,13 @@ type Names struct {
 // Admin is the operator's door.
 type Admin struct {
 	Listen    string `yaml:"listen"`
-	Token     Secret `yaml:"token"`
-	TokenFile string `yaml:"token_file"`
+	Token     Secret `yaml:"token" reload:"live"`
+	TokenFile string `yaml:"token_file" reload:"live"`
 }
 
 // Log says what is logged, and how.
 type Log struct {
-	Level  string `yaml:"level"`
+	Level  string `yaml:"level" reload:"live"`
 	Format string `yaml:"format"`
 }
 

@@ -200,15 +200,6 @@ func settingNames(t reflect.Type) []string {
 // A list is one leaf.
 func leaves(prefix string, t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		f := t.Field(i)
-		key := join(prefix, fieldName(f))
-		_, isText := reflect.New(f.Type).Interface().(encoding.TextUnmarshaler)
-		if f.Type.Kind() == reflect.Struct && !isText {
-			keys = append(keys, leaves(key, f.Type)...)
-		} else {
-			keys = append(keys, key)
-		}
-	}
+	each(prefix, t, nil, func(key string, _ []int, _ bool) { keys = append(keys, key) })
 	return keys
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +99,33 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue masks the secret in structured logs.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// redacted masks the password in a URL; any other text stays as it is.
+func redacted(s string) string {
+	if !strings.Contains(s, "://") || !strings.Contains(s, "@") {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return masked
+	}
+	return u.Redacted()
+}
+
+// Masked returns the settings with the passwords in URLs masked, for printing them.
+// A [Secret] masks itself.
+func (c Config) Masked() Config {
+	c.Origins = slices.Clone(c.Origins)
+	for i := range c.Origins {
+		c.Origins[i].URL = redacted(c.Origins[i].URL)
+	}
+	c.Names.Resolvers = slices.Clone(c.Names.Resolvers)
+	for i, r := range c.Names.Resolvers {
+		c.Names.Resolvers[i] = redacted(r)
+	}
+	c.Names.IPNSGateway = redacted(c.Names.IPNSGateway)
+	return c
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Secret) UnmarshalText(text []byte) error {

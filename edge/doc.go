@@ -20,4 +20,10 @@
 // served. Run serves until its context ends, then drains: readiness fails, siblings
 // hear that this edge leaves, no new connection is taken, requests in flight finish within the configured time. Close
 // releases everything; it is called after Run, or instead of it.
+//
+// # New settings
+//
+// [Edge.Reload] reads the settings again and puts in force what can be without a
+// restart. All rooms get ready first, which may fail and then changes nothing; then all
+// take over, which cannot fail. Requests in flight finish as they began.
 package edge

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,12 @@ type Build struct {
 	Version string
 	// Log takes every room's lines.
 	Log *slog.Logger
+	// Load reads the settings again, from wherever they came; nil for an edge that
+	// cannot be reloaded.
+	Load func() (config.Config, error)
+	// Reloaded, if not nil, takes over what of new settings concerns the process and
+	// not the edge: the level of the log, the limit of the memory. It cannot fail.
+	Reloaded func(config.Config)
 }
 
 // NewSecret returns a new secret for a fleet, in one line.
@@ -39,7 +46,7 @@ func NewSecret() string { return swarm.NewSecret() }
 
 // Edge is one edge: all of its rooms, and its two doors.
 type Edge struct {
-	cfg     config.Config
+	cfg     atomic.Pointer[config.Config] // in force; replaced by Reload
 	build   Build
 	started time.Time
 	metrics *prometheus.Registry
@@ -57,6 +64,11 @@ type Edge struct {
 	public, operator net.Listener
 
 	serving atomic.Bool
+
+	reloading  sync.Mutex // one reload at a time
+	reloadedOK prometheus.Gauge
+	reloadedAt prometheus.Gauge
+
 	// closers undo New, last first.
 	closers []func() error
 }
@@ -68,7 +80,8 @@ func New(cfg config.Config, build Build) (*Edge, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	e := &Edge{cfg: cfg, build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
+	e := &Edge{build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
+	e.cfg.Store(&cfg)
 	for _, step := range []func() error{
 		e.openMetrics, e.openStore, e.openSwarm, e.openOrigins, e.openNames, e.openCache, e.openGateway, e.openAdmin, e.listen,
 	} {
@@ -85,11 +98,19 @@ func (e *Edge) onClose(f func() error) { e.closers = append(e.closers, f) }
 func (e *Edge) openMetrics() error {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "shoal_build_info", Help: "Always 1; the labels say which edge and which program this is.",
-		ConstLabels: prometheus.Labels{"version": e.build.Version, "edge": e.cfg.EdgeName()},
+		ConstLabels: prometheus.Labels{"version": e.build.Version, "edge": e.config().EdgeName()},
 	})
 	info.Set(1)
+	e.reloadedOK = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shoal_config_last_reload_successful", Help: "Whether the settings that were read last are in force: 1 yes, 0 no.",
+	})
+	e.reloadedAt = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shoal_config_last_reload_success_timestamp_seconds", Help: "When settings were last put in force, as Unix time.",
+	})
+	e.reloadedOK.Set(1)
+	e.reloadedAt.Set(float64(e.started.UnixMilli()) / 1000)
 	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info, e.reloadedOK, e.reloadedAt,
 	} {
 		if err := e.metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -99,7 +120,7 @@ func (e *Edge) openMetrics() error {
 }
 
 func (e *Edge) openStore() (err error) {
-	if e.store, err = blockstore.New(e.cfg.StoreOptions(), e.room("blockstore"), e.metrics); err != nil {
+	if e.store, err = blockstore.New(e.config().StoreOptions(), e.room("blockstore"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.store.Close)
@@ -109,12 +130,12 @@ func (e *Edge) openStore() (err error) {
 // openSwarm opens this edge's part of the fleet. An edge that stands alone has one
 // too: it is home to everything.
 func (e *Edge) openSwarm() (err error) {
-	admit, err := placement.NewAdmission(e.cfg.AdmissionOptions())
+	admit, err := placement.NewAdmission(e.config().AdmissionOptions())
 	if err != nil {
 		return err
 	}
 	e.local = &local{store: e.store, admit: admit}
-	e.swarm, err = swarm.New(e.cfg.SwarmOptions(), swarm.Config{
+	e.swarm, err = swarm.New(e.config().SwarmOptions(), swarm.Config{
 		Local: e.local, Log: e.room("swarm"), Metrics: e.metrics,
 	})
 	if err != nil {
@@ -127,7 +148,7 @@ func (e *Edge) openSwarm() (err error) {
 
 func (e *Edge) openOrigins() (err error) {
 	peers := func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) }
-	if e.origins, err = origin.New(e.cfg.OriginOptions(), peers, e.room("origin"), e.metrics); err != nil {
+	if e.origins, err = origin.New(e.config().OriginOptions(), peers, e.room("origin"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.origins.Close)
@@ -135,7 +156,7 @@ func (e *Edge) openOrigins() (err error) {
 }
 
 func (e *Edge) openNames() (err error) {
-	if e.names, err = names.New(e.cfg.NamesOptions(), e.room("names"), e.metrics); err != nil {
+	if e.names, err = names.New(e.config().NamesOptions(), e.room("names"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.names.Close)
@@ -144,7 +165,7 @@ func (e *Edge) openNames() (err error) {
 
 func (e *Edge) openCache() (err error) {
 	next := &miss{disk: e.store, fleet: e.swarm, admit: e.local.admit, log: e.room("edge")}
-	if e.cache, err = cache.New(e.cfg.CacheOptions(), next, e.metrics); err != nil {
+	if e.cache, err = cache.New(e.config().CacheOptions(), next, e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.cache.Close)
@@ -153,7 +174,7 @@ func (e *Edge) openCache() (err error) {
 }
 
 func (e *Edge) openGateway() (err error) {
-	e.gateway, err = gateway.New(e.cfg.GatewayOptions(), gateway.Deps{
+	e.gateway, err = gateway.New(e.config().GatewayOptions(), gateway.Deps{
 		Blocks: fetching{e.local}, Names: e.names, Pins: e.store, Memory: e.cache,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
@@ -168,23 +189,26 @@ func (e *Edge) openAdmin() (err error) {
 	if e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.room("ingest")); err != nil {
 		return err
 	}
-	e.admin, err = admin.New(e.cfg.AdminOptions(), admin.Deps{
-		Import: importer{e.ingest}, Purge: e.purgeHere, Fleet: fleet{e}, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
+	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
+		Import: importer{e.ingest}, Purge: e.purgeHere, Fleet: fleet{e}, Reload: e.Reload, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
 	return err
 }
 
 func (e *Edge) listen() (err error) {
-	if e.public, err = net.Listen("tcp", e.cfg.Gateway.Listen); err != nil {
+	if e.public, err = net.Listen("tcp", e.config().Gateway.Listen); err != nil {
 		return fmt.Errorf("gateway.listen: %w", err)
 	}
 	e.onClose(closeListener(e.public))
-	if e.operator, err = net.Listen("tcp", e.cfg.Admin.Listen); err != nil {
+	if e.operator, err = net.Listen("tcp", e.config().Admin.Listen); err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
 	e.onClose(closeListener(e.operator))
 	return nil
 }
+
+// config returns the settings that are in force.
+func (e *Edge) config() *config.Config { return e.cfg.Load() }
 
 // closeListener closes a listener that a server may have closed already.
 func closeListener(l net.Listener) func() error {
@@ -215,9 +239,9 @@ func (e *Edge) Members() []admin.Member { return fleet{e}.Members() }
 // flight was finished. The operator's door closes last, so that readiness can be
 // watched to the end. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
-	e.build.Log.Info("serving", "edge", e.cfg.EdgeName(), "version", e.build.Version,
+	e.build.Log.Info("serving", "edge", e.config().EdgeName(), "version", e.build.Version,
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
-		"swarm", e.swarm.Addrs(), "sites", len(e.cfg.Sites), "origins", e.origins.Len(), "serve", e.cfg.Gateway.Serve)
+		"swarm", e.swarm.Addrs(), "sites", len(e.config().Sites), "origins", e.origins.Len(), "serve", e.config().Gateway.Serve)
 	e.swarm.Start(e.origins)
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	gatewayCtx, drain := context.WithCancel(failed)
@@ -237,7 +261,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		e.serving.Store(false)
 		e.lingerUntil(failed)
-		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.cfg.Gateway.DrainTimeout.String())
+		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.config().Gateway.DrainTimeout.String())
 	case <-failed.Done():
 		e.serving.Store(false)
 	}
@@ -246,7 +270,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	err := group.Wait()
 	closeOperator()
 	if err == nil {
-		e.build.Log.Info("stopped", "edge", e.cfg.EdgeName())
+		e.build.Log.Info("stopped", "edge", e.config().EdgeName())
 	}
 	return err
 }
@@ -254,7 +278,7 @@ func (e *Edge) Run(ctx context.Context) error {
 // lingerUntil goes on as before for the configured time, or until ctx ends: a load
 // balancer sends requests until it has looked at the readiness again.
 func (e *Edge) lingerUntil(ctx context.Context) {
-	delay := time.Duration(e.cfg.Gateway.ShutdownDelay)
+	delay := time.Duration(e.config().Gateway.ShutdownDelay)
 	if delay <= 0 {
 		return
 	}

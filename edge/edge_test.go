@@ -50,7 +50,12 @@ type running struct {
 
 func run(t *testing.T, cfg config.Config) *running {
 	t.Helper()
-	e, err := edge.New(cfg, build())
+	return runAs(t, cfg, build())
+}
+
+func runAs(t *testing.T, cfg config.Config, build edge.Build) *running {
+	t.Helper()
+	e, err := edge.New(cfg, build)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +84,12 @@ func run(t *testing.T, cfg config.Config) *running {
 // add imports files and returns the root CID.
 func (r *running) add(files map[string]string) string {
 	r.t.Helper()
+	return r.addWith("", files)
+}
+
+// addWith does so on an edge that wants a token.
+func (r *running) addWith(token string, files map[string]string) string {
+	r.t.Helper()
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	for name, text := range files {
@@ -90,7 +101,10 @@ func (r *running) add(files map[string]string) string {
 	if err := w.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	c := r.client()
+	c, err := client.New(r.AdminAddr().String(), token)
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	defer c.Close()
 	result, err := c.Add(r.t.Context(), "application/x-tar", &archive, admin.Params{Pin: true}, nil)
 	if err != nil {

@@ -92,7 +92,7 @@ func (e *Edge) urlOf(c cid.Cid) string {
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
 		host = "127.0.0.1"
-		for _, h := range e.cfg.Gateway.Hosts {
+		for _, h := range e.config().Gateway.Hosts {
 			if h.Host == "localhost" {
 				host = "localhost"
 			}

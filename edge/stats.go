@@ -15,8 +15,8 @@ func (e *Edge) Stats() admin.Stats {
 	families := e.gather()
 	store := e.store.Stats()
 	s := admin.Stats{
-		Name: e.cfg.EdgeName(), Version: e.build.Version, UptimeSeconds: time.Since(e.started).Seconds(),
-		Cache: admin.Layer{Bytes: e.cache.Bytes(), CapacityBytes: int64(e.cfg.Cache.Memory), Blocks: int64(e.cache.Len())},
+		Name: e.config().EdgeName(), Version: e.build.Version, UptimeSeconds: time.Since(e.started).Seconds(),
+		Cache: admin.Layer{Bytes: e.cache.Bytes(), CapacityBytes: int64(e.config().Cache.Memory), Blocks: int64(e.cache.Len())},
 		Store: admin.Layer{
 			Bytes: store.Bytes, CapacityBytes: store.Capacity, Blocks: store.Blocks,
 			PinnedBytes: store.PinnedBytes, PinnedBlocks: store.PinnedBlocks,

@@ -42,9 +42,7 @@ type backend struct {
 	service *blockService
 	paths   *pathCache
 	names   Names
-	serve   ServePolicy
 	ttl     time.Duration // of sites configured as a CID
-	timeout time.Duration
 	log     *slog.Logger
 }
 
@@ -59,8 +57,8 @@ func newBackend(service *blockService, names Names, opts Options, log *slog.Logg
 		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
 	}
 	return &backend{
-		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath), names: names, serve: opts.Serve, ttl: opts.SiteTTL,
-		timeout: opts.RetrievalTimeout, log: log,
+		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath), names: names, ttl: opts.SiteTTL,
+		log: log,
 	}, nil
 }
 
@@ -199,7 +197,7 @@ func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.Immutab
 // resolve asks Names, within the time that the request has left.
 func (b *backend) resolve(ctx context.Context, name string, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
 	rec := recordOf(ctx)
-	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.service.patience()))
 	defer cancel()
 	ip, ttl, lastMod, err := b.names.Resolve(bounded, p)
 	if err != nil {
@@ -232,7 +230,7 @@ func (b *backend) GetIPNSRecord(ctx context.Context, c cid.Cid) ([]byte, error) 
 		return nil, bgw.NewErrorStatusCode(err, http.StatusBadRequest)
 	}
 	rec := recordOf(ctx)
-	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.service.patience()))
 	defer cancel()
 	record, err := b.names.Record(bounded, name)
 	if err != nil {
@@ -251,10 +249,10 @@ func (b *backend) GetDNSLinkRecord(ctx context.Context, host string) (path.Path,
 	if s, ok := rec.sites.lookup(host); ok {
 		return s.target(), nil
 	}
-	if b.serve != ServeAny || !isFQDN(host) {
+	if rec.sites.opts.Serve != ServeAny || !isFQDN(host) {
 		return nil, ErrNameNotFound
 	}
-	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.timeout))
+	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.service.patience()))
 	defer cancel()
 	p, _, err := b.names.DNSLink(bounded, host)
 	if err != nil && !isNameNotFound(err) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/blockservice"
@@ -43,8 +44,8 @@ type blockService struct {
 	blocks   Blocks
 	misses   *missLimiter
 	metrics  *metrics
-	timeout  time.Duration // wait for content, see Options.RetrievalTimeout
-	parallel int           // blocks in flight for one GetBlocks
+	timeout  atomic.Int64 // nanoseconds to wait for content, see Options.RetrievalTimeout
+	parallel int          // blocks in flight for one GetBlocks
 }
 
 var _ blockservice.BoundedBlockService = (*blockService)(nil)
@@ -93,7 +94,7 @@ func (s *blockService) admit(ctx context.Context, rec *requestRecord, c cid.Cid)
 
 func (s *blockService) fetch(ctx context.Context, rec *requestRecord, c cid.Cid) (blocks.Block, error) {
 	begin := time.Now()
-	ctx, cancel := context.WithDeadlineCause(ctx, rec.deadline(s.timeout), errRetrievalTimeout)
+	ctx, cancel := context.WithDeadlineCause(ctx, rec.deadline(s.patience()), errRetrievalTimeout)
 	defer cancel()
 	b, src, err := s.blocks.Get(ctx, c)
 	if err != nil {
@@ -221,12 +222,16 @@ func (readStore) AllKeysChan(context.Context) (<-chan cid.Cid, error) {
 	return nil, errors.New("the gateway's block service does not list its keys")
 }
 
+// patience is how long content is waited for.
+func (s *blockService) patience() time.Duration { return time.Duration(s.timeout.Load()) }
+
 // missLimiter counts the requests that wait for content which is not held here.
-type missLimiter struct{ places chan struct{} }
+type missLimiter struct{ most, taken atomic.Int64 }
 
-func newMissLimiter(n int) *missLimiter { return &missLimiter{make(chan struct{}, n)} }
+func (l *missLimiter) limit() int { return int(l.most.Load()) }
 
-func (l *missLimiter) limit() int { return cap(l.places) }
+// resize changes how many places there are. Whoever has one keeps it.
+func (l *missLimiter) resize(n int) { l.most.Store(int64(n)) }
 
 // admit gives the request a place, if one is free. It keeps it until leave.
 func (l *missLimiter) admit(rec *requestRecord) bool {
@@ -236,10 +241,11 @@ func (l *missLimiter) admit(rec *requestRecord) bool {
 		// After the end, only blocks fetched ahead are left; they end with ctx.
 		return rec.admitted
 	}
-	select {
-	case l.places <- struct{}{}:
-		rec.admitted = true
-	default:
+	for n := l.taken.Load(); n < l.most.Load(); n = l.taken.Load() {
+		if l.taken.CompareAndSwap(n, n+1) {
+			rec.admitted = true
+			break
+		}
 	}
 	return rec.admitted
 }
@@ -251,7 +257,7 @@ func (l *missLimiter) leave(rec *requestRecord) {
 	rec.ended = true
 	if rec.admitted {
 		rec.admitted = false
-		<-l.places
+		l.taken.Add(-1)
 	}
 }
 

@@ -50,7 +50,7 @@ func (g *Gateway) beginCapture(r *http.Request) *capture {
 	if !ok || ask.noneIfAt != "" {
 		return nil
 	}
-	return &capture{uri: r.RequestURI, generation: g.hot.generation.Load(), keep: g.opts.HotBodies}
+	return &capture{uri: r.RequestURI, generation: g.hot.generation.Load(), keep: g.hotBodies.Load()}
 }
 
 // begin looks at a response's header as it leaves.
@@ -144,7 +144,7 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 		if r.body == nil {
 			r.body = []byte{}
 		}
-	case g.opts.HotBodies && c.size <= maxHotBody:
+	case g.hotBodies.Load() && c.size <= maxHotBody:
 		return // the next request may get to the end
 	default:
 		if r.file = g.mapFile(rec); r.file == nil || r.file.size != c.size {

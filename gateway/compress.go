@@ -236,7 +236,7 @@ func (c *compressor) run(job compression) {
 	if c.ctx.Err() != nil {
 		return
 	}
-	if f.cost()+int64(len(job.content)) > c.keep.most {
+	if f.cost()+int64(len(job.content)) > c.keep.largest() {
 		f = newForm(job.coding, nil, job.size, false) // too large to be kept: do not try again
 	}
 	old := c.keep.form(job.content, job.coding)

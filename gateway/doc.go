@@ -33,8 +33,8 @@
 // of UnixFS. From then on a route has it: the header, and the bytes of a small file
 // (which are those of its raw block, not copied) or the map of a large one (filemap.go:
 // which leaf lies at which offset). What the answer depends on besides the URL is asked
-// each time: the serve policy, and where a name leads now. New sites and purges
-// ([Gateway.SetSites], [Gateway.Forget]) end all routes at once, also those that are
+// each time: the serve policy, and where a name leads now. New sites or rules and purges
+// ([Gateway.Prepare], [Gateway.Forget]) end all routes at once, also those that are
 // being captured.
 //
 // Routes are bounded in bytes ([Options.HotBytes]) and borrow what they use from the
@@ -109,6 +109,13 @@
 // the last, the site's index blocks are walked, once for each root, and the CIDs
 // kept as 8-byte hashes (see trees.go). A request for an unknown CID costs
 // a lookup in that set, never a fetch.
+//
+// # New settings
+//
+// [Gateway.Prepare] checks new options and makes of them another table of sites and
+// rules, with handlers of its own; putting it in force swaps one pointer. A request
+// keeps the table that it came in with, so it sees the old options or the new ones,
+// never some of both. What is known of a site that did not change is carried over.
 //
 // # Failure
 //

@@ -265,7 +265,7 @@ func TestMissesAreLimitedAndHitsAreNot(t *testing.T) {
 		close(release)
 		waiting.Wait()
 		e.get("http://127.0.0.1/ipfs/"+cold.String()+"/").want(t, 200, "cold")
-		if n := len(e.misses.places); n != 0 {
+		if n := e.misses.taken.Load(); n != 0 {
 			t.Errorf("%d places are still taken", n)
 		}
 	})
@@ -294,7 +294,7 @@ func TestPanicsAreContained(t *testing.T) {
 	e.shelf.hook(nil)
 	e.pins = nil
 	e.Gateway.pins = panicky{}
-	e.opts.Serve = ServePinned
+	e.sites.Load().opts.Serve = ServePinned
 	e.get("http://127.0.0.1/ipfs/"+root.String()+"/").want(t, 500, "internal error")
 }
 

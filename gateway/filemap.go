@@ -64,7 +64,7 @@ func (g *Gateway) mapFile(rec *requestRecord) *fileMap {
 	quiet := &requestRecord{start: time.Now(), sites: rec.sites, walk: true}
 	w := mapper{
 		ctx: localOnly(withRecord(g.ctx, quiet)), blocks: g.service,
-		most: int(g.hot.most / leafCost), m: &fileMap{},
+		most: int(g.hot.largest() / leafCost), m: &fileMap{},
 	}
 	if w.add(opened[len(opened)-1].cid, -1, true) != nil {
 		return nil
@@ -213,7 +213,7 @@ func (h *hit) success() int {
 // the block goes there, by the way of all blocks.
 func (h *hit) writePart(w http.ResponseWriter, leaf fileLeaf, begin int64) bool {
 	parts, ok := h.g.service.blocks.(PartViewer)
-	if !ok || h.g.opts.HotBodies || leaf.cid.Prefix().Codec != cid.Raw {
+	if !ok || h.g.hotBodies.Load() || leaf.cid.Prefix().Codec != cid.Raw {
 		return false
 	}
 	wrote := false
@@ -261,7 +261,7 @@ func (h *hit) copyLeaves(w *responseWriter, leaves *leafReader) error {
 		at += int64(len(data))
 	}
 	for at < h.span.to && gone == nil {
-		if !h.g.opts.HotBodies && leaves.view(w.rec, write) {
+		if !h.g.hotBodies.Load() && leaves.view(w.rec, write) {
 			continue
 		}
 		data, begin, err := leaves.next()

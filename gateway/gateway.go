@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -45,16 +43,16 @@ type Gateway struct {
 	opts    Options
 	log     *slog.Logger
 	pins    Pins
-	hosts   map[string]Host
-	proxies []netip.Prefix
 	metrics *metrics
 	misses  *missLimiter
 	service *blockService
 	backend *backend
 	trees   *treeIndex
-	handler http.Handler
 
-	sites   atomic.Pointer[siteTable]
+	replacing sync.Mutex // held while what follows is replaced
+	sites     atomic.Pointer[siteTable]
+	hotBodies atomic.Bool
+
 	moves   atomic.Uint64 // how often a site's content moved
 	hot     *hotStore     // nil when nothing is kept
 	coder   *compressor   // nil when nothing is encoded
@@ -90,18 +88,10 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxies, err := parseProxies(opts.TrustedProxies)
-	if err != nil {
-		return nil, err
-	}
 	g := &Gateway{
-		opts: opts, log: deps.Log, pins: deps.Pins, proxies: proxies, metrics: m,
-		hosts:   make(map[string]Host, len(opts.Hosts)),
-		misses:  newMissLimiter(opts.MaxRequests),
+		opts: opts, log: deps.Log, pins: deps.Pins, metrics: m,
+		misses:  &missLimiter{},
 		servers: map[*http.Server]struct{}{},
-	}
-	for _, h := range opts.Hosts {
-		g.hosts[strings.ToLower(h.Host)] = h
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	ended, end := context.WithCancel(context.Background())
@@ -109,7 +99,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	g.ended = ended
 	service := &blockService{
 		blocks: deps.Blocks, misses: g.misses, metrics: m,
-		timeout: opts.RetrievalTimeout, parallel: opts.FetchParallel,
+		parallel: opts.FetchParallel,
 	}
 	g.service = service
 	if g.backend, err = newBackend(service, deps.Names, opts, deps.Log); err != nil {
@@ -132,22 +122,24 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	}
 	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
 	g.sites.Store(&siteTable{})
-	if err := g.SetSites(opts.Sites); err != nil {
+	apply, err := g.Prepare(opts)
+	if err != nil {
 		g.cancel()
 		return nil, err
 	}
-	g.handler = g.routes()
+	apply()
 	return g, nil
 }
 
-// routes stacks the steps that doc.go describes.
-func (g *Gateway) routes() http.Handler {
+// routes stacks the steps that doc.go describes, for requests that a table answers.
+func (g *Gateway) routes(sites *siteTable) http.Handler {
 	config := boxoConfig(g.opts)
+	config.PublicGateways = publicGateways(sites.opts.Hosts)
 	content := g.contain(g.guard(bgw.NewHandler(config, g.backend)))
 	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
 
 	r := chi.NewRouter()
-	r.Use(g.observe, g.believeProxies, g.identify,
+	r.Use(g.observe(sites), g.believeProxies, g.identify,
 		allowOrigins)
 	r.Get("/*", hostnames)
 	r.Head("/*", hostnames)
@@ -192,8 +184,7 @@ func boxoConfig(opts Options) bgw.Config {
 		AllowCodecConversion: false,
 		// Whether a host is looked up is decided in backend.GetDNSLinkRecord,
 		// where the sites are known.
-		NoDNSLink:      false,
-		PublicGateways: publicGateways(opts.Hosts),
+		NoDNSLink: false,
 		// Errors are one plain sentence. boxo's pages carry its project's menu
 		// and links, which have no place on somebody's website.
 		DisableHTMLErrors: true,
@@ -225,7 +216,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.hot != nil && g.serveHot(w, r) {
 		return
 	}
-	g.handler.ServeHTTP(w, r)
+	g.sites.Load().handler.ServeHTTP(w, r)
 }
 
 // Forget drops every answer that is kept and every path that is remembered. It is
@@ -236,24 +227,6 @@ func (g *Gateway) Forget() {
 	if g.hot != nil {
 		g.hot.clear()
 	}
-}
-
-// SetSites replaces the sites. Requests in flight finish with those they began
-// with. On error nothing changes.
-func (g *Gateway) SetSites(sites []Site) error {
-	t, err := parseSites(sites)
-	if err != nil {
-		return err
-	}
-	for _, s := range t.list {
-		s.moves = &g.moves
-	}
-	t.carryOver(g.sites.Load())
-	g.sites.Store(t)
-	if g.hot != nil {
-		g.hot.clear()
-	}
-	return nil
 }
 
 // rootCID finds the CID at the end of a site's content path.

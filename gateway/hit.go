@@ -100,8 +100,8 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	host, client := r.Host, clientOf(r)
-	if len(g.proxies) > 0 {
-		fwd, addr := g.believe(r)
+	if rules := &g.sites.Load().rules; len(rules.proxies) > 0 {
+		fwd, addr := rules.believe(r)
 		if fwd.host != "" {
 			host = fwd.host
 		}

@@ -21,7 +21,7 @@ func (g *Gateway) identify(next http.Handler) http.Handler {
 		door, label := g.door(rec.sites, &host)
 		rec.label = label
 		r.Host = joinHost(host, port)
-		if door == doorUnknown && g.opts.Serve != ServeAny {
+		if door == doorUnknown && rec.sites.opts.Serve != ServeAny {
 			http.Error(w, fmt.Sprintf("nothing is served here for host %q: it is neither a site nor one of gateway.hosts", abbreviate(host)), http.StatusNotFound)
 			return
 		}
@@ -56,11 +56,11 @@ func (g *Gateway) door(sites *siteTable, host *string) (door, string) {
 		*host = lower
 		return doorSite, s.host
 	}
-	if _, ok := g.hosts[lower]; ok {
+	if _, ok := sites.hosts[lower]; ok {
 		*host = lower
 		return doorGateway, lower
 	}
-	for _, h := range g.opts.Hosts {
+	for _, h := range sites.opts.Hosts {
 		name := strings.ToLower(h.Host)
 		for _, ns := range []string{".ipfs.", ".ipns."} {
 			if strings.HasSuffix(lower, ns+name) && len(*host) >= len(ns+name) {

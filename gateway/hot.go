@@ -19,9 +19,7 @@ import (
 // than LRU", NSDI 2024): a hit leaves a mark and moves nothing, and what was asked
 // for only once goes first.
 type hotStore struct {
-	capacity int64
-	most     int64 // what one entry may cost
-	borrow   func(delta int64)
+	borrow func(delta int64)
 
 	hostSeed, uriSeed maphash.Seed
 	buckets           []atomic.Pointer[hotLink]
@@ -30,6 +28,7 @@ type hotStore struct {
 	generation atomic.Uint64
 
 	mu             sync.Mutex // guards what follows
+	capacity       int64
 	newest, oldest *entry
 	hand           *entry // where SIEVE looks next
 	bytes          int64
@@ -80,7 +79,7 @@ func newHotStore(capacity int64, borrow func(int64)) *hotStore {
 		borrow = func(int64) {}
 	}
 	return &hotStore{
-		capacity: capacity, most: capacity / entryShare, borrow: borrow,
+		capacity: capacity, borrow: borrow,
 		hostSeed: maphash.MakeSeed(), uriSeed: maphash.MakeSeed(),
 		buckets: make([]atomic.Pointer[hotLink], 1<<(bits.Len64(uint64(n))-1)),
 	}
@@ -136,12 +135,9 @@ func (s *hotStore) addForm(content string, f *form, generation uint64) {
 
 func (s *hotStore) put(e *entry, generation uint64) {
 	e.hash = s.hash(e.host, e.uri)
-	if e.charge > s.most {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.generation.Load() != generation {
+	if e.charge > s.capacity/entryShare || s.generation.Load() != generation {
 		return
 	}
 	if old := s.find(e.host, e.uri); old != nil {
@@ -161,6 +157,25 @@ func (s *hotStore) put(e *entry, generation uint64) {
 		s.oldest = e
 	}
 	s.count++
+}
+
+// largest is what one route may cost.
+func (s *hotStore) largest() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.capacity / entryShare
+}
+
+// resize changes how many bytes the routes may take, and lets go of what no longer
+// fits. The table of buckets stays as large as it was made.
+func (s *hotStore) resize(capacity int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.capacity = capacity
+	for s.bytes > s.capacity {
+		s.evict()
+	}
+	s.settle()
 }
 
 // drop forgets a route that turned out to be wrong.

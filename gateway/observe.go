@@ -93,15 +93,22 @@ func (m *metrics) compressed(c coding, e effort, took time.Duration) {
 	m.encoding.WithLabelValues(codings[c].name, e.String()).Add(took.Seconds())
 }
 
-// observe is the outermost handler. It makes the request's record and accounts
+// observe is the outermost handler of what is answered by one table. It makes the request's record and accounts
 // for the request when it is over, however it ended.
-func (g *Gateway) observe(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &requestRecord{start: time.Now(), label: labelOther}
-		take := g.beginCapture(r)
-		rec.moves, rec.sites = g.moves.Load(), g.sites.Load()
-		g.attend(w, r, rec, take, next)
-	})
+func (g *Gateway) observe(sites *siteTable) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rec := &requestRecord{start: time.Now(), label: labelOther, sites: sites}
+			take := g.beginCapture(r)
+			rec.moves = g.moves.Load()
+			if g.sites.Load() != sites {
+				// Replaced since the request came in. Answered it is by the old
+				// rules; kept for others it must not be.
+				take = nil
+			}
+			g.attend(w, r, rec, take, next)
+		})
+	}
 }
 
 // attend has next answer the request that rec is about, and accounts for it.

@@ -133,32 +133,32 @@ func (g *Gateway) allow(ctx context.Context, p path.Path) *failure {
 // allowName admits the names that the sites use. Others are not even looked up,
 // unless the gateway is open.
 func (g *Gateway) allowName(ctx context.Context, name string) *failure {
-	if g.opts.Serve == ServeAny {
+	sites, canonical := recordOf(ctx).sites, canonicalName(name)
+	if sites.opts.Serve == ServeAny {
 		return nil
 	}
-	sites, canonical := recordOf(ctx).sites, canonicalName(name)
 	if _, ok := sites.lookup(canonical); ok {
 		return nil
 	}
-	if _, ok := sites.names[canonical]; ok && g.opts.Serve == ServeSites {
+	if _, ok := sites.names[canonical]; ok && sites.opts.Serve == ServeSites {
 		return nil
 	}
 	return &failure{
 		status: http.StatusForbidden,
-		text:   fmt.Sprintf("name %q is not served here: this edge serves only the names of its sites (gateway.serve: %s)", abbreviate(name), g.opts.Serve),
+		text:   fmt.Sprintf("name %q is not served here: this edge serves only the names of its sites (gateway.serve: %s)", abbreviate(name), sites.opts.Serve),
 	}
 }
 
 func (g *Gateway) allowContent(ctx context.Context, ip path.ImmutablePath) *failure {
-	root := ip.RootCid()
+	root, serve := ip.RootCid(), recordOf(ctx).sites.opts.Serve
 	switch {
-	case g.opts.Serve == ServeAny, g.pins.Pinned(root):
+	case serve == ServeAny, g.pins.Pinned(root):
 		return nil
 	case root.Equals(bgw.EmptyIdentityCID):
 		// The specification's probe for a trustless gateway: no bytes at all.
 		return nil
-	case g.opts.Serve == ServePinned:
-		return refusal(root, "its pinned content", g.opts.Serve)
+	case serve == ServePinned:
+		return refusal(root, "its pinned content", serve)
 	}
 	roots := g.siteRoots(ctx)
 	for _, r := range roots {
@@ -182,7 +182,7 @@ func (g *Gateway) allowInner(ctx context.Context, c cid.Cid, roots []path.Immuta
 			text: fmt.Sprintf("content %s may belong to a site whose tree is still being read; try again soon", c),
 		}
 	}
-	return refusal(c, "its sites and pinned content", g.opts.Serve)
+	return refusal(c, "its sites and pinned content", recordOf(ctx).sites.opts.Serve)
 }
 
 func refusal(c cid.Cid, serves string, policy ServePolicy) *failure {
@@ -234,7 +234,7 @@ func (g *Gateway) refresh(ctx context.Context, s *site) {
 			return nil, nil // the flight before this one landed just now
 		}
 		// Not the visitor's context: others wait for the same answer.
-		bounded, cancel := context.WithTimeout(g.ctx, g.opts.RetrievalTimeout)
+		bounded, cancel := context.WithTimeout(g.ctx, g.service.patience())
 		defer cancel()
 		root, ttl, _, err := g.backend.names.Resolve(bounded, s.target())
 		if err != nil {

@@ -11,13 +11,13 @@ import (
 // anything else sees them: boxo would believe them from anyone.
 func (g *Gateway) believeProxies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fwd, client := g.believe(r)
+		rec := recordOf(r.Context())
+		fwd, client := rec.sites.believe(r)
 		for name := range r.Header {
 			if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 				delete(r.Header, name)
 			}
 		}
-		rec := recordOf(r.Context())
 		rec.client = client
 		if fwd.host != "" {
 			r.Host = fwd.host
@@ -31,17 +31,17 @@ func (g *Gateway) believeProxies(next http.Handler) http.Handler {
 }
 
 // believe reads what a trusted proxy says, and finds out who asks.
-func (g *Gateway) believe(r *http.Request) (forwarded, netip.Addr) {
+func (t *rules) believe(r *http.Request) (forwarded, netip.Addr) {
 	peer := peerAddr(r.RemoteAddr)
 	fwd := forwarded{}
-	if g.trusts(peer) {
+	if t.trusts(peer) {
 		fwd = readForwarded(r.Header)
 	}
-	return fwd, g.client(peer, fwd.chain)
+	return fwd, t.client(peer, fwd.chain)
 }
 
-func (g *Gateway) trusts(addr netip.Addr) bool {
-	for _, p := range g.proxies {
+func (t *rules) trusts(addr netip.Addr) bool {
+	for _, p := range t.proxies {
 		if p.Contains(addr) {
 			return true
 		}
@@ -51,9 +51,9 @@ func (g *Gateway) trusts(addr netip.Addr) bool {
 
 // client returns the right-most address of the chain that is not a trusted
 // proxy: what stands left of it, anyone may have written.
-func (g *Gateway) client(peer netip.Addr, chain []string) netip.Addr {
+func (t *rules) client(peer netip.Addr, chain []string) netip.Addr {
 	addr := peer
-	for i := len(chain) - 1; i >= 0 && g.trusts(addr); i-- {
+	for i := len(chain) - 1; i >= 0 && t.trusts(addr); i-- {
 		next := peerAddr(chain[i])
 		if !next.IsValid() {
 			break

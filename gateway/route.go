@@ -83,7 +83,7 @@ func (g *Gateway) allows(v *verdict, now time.Time) bool {
 
 // verdictOf says why the policy allowed the request that rec is about.
 func (g *Gateway) verdictOf(rec *requestRecord, contentPath string, now time.Time) verdict {
-	if g.opts.Serve == ServeAny || !strings.HasPrefix(contentPath, "/ipfs/") {
+	if rec.sites.opts.Serve == ServeAny || !strings.HasPrefix(contentPath, "/ipfs/") {
 		return verdict{free: true}
 	}
 	p, err := path.NewPath(contentPath)

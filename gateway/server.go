@@ -30,7 +30,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	g.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opts.DrainTimeout)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.sites.Load().opts.DrainTimeout)
 	defer cancel()
 	err = stop(drain, srv)
 	<-served

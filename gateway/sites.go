@@ -11,9 +11,11 @@ import (
 	"github.com/ipfs/boxo/path"
 )
 
-// siteTable maps hosts to sites. It is never changed, only replaced as a whole;
-// a request keeps the table that it started with.
+// siteTable maps hosts to sites, and has whatever else a reload may replace. It is
+// never changed, only replaced as a whole; a request keeps the table that it
+// started with.
 type siteTable struct {
+	rules
 	byHost map[string]*site
 	// names are the IPNS names and domains that a site's content is given by.
 	names map[string]*site

@@ -36,6 +36,7 @@ type archive struct {
 	base int64 // where this file begins when all are laid end to end
 	size int64
 	file *os.File
+	info os.FileInfo // when it was opened
 }
 
 // openCAR opens and indexes the archive at path, or all *.car files below it.
@@ -58,6 +59,23 @@ func openCAR(path string, log *slog.Logger, m *meter) (*archives, error) {
 	log.Info("archives opened", "path", path, "files", len(a.files), "blocks", a.index.len,
 		"skipped", skipped, "roots", len(a.roots), "index_bytes", a.index.bytes(), "took", time.Since(started))
 	return a, nil
+}
+
+// changed reports whether the files at path are other ones than those that were
+// opened. What cannot be read now counts as changed: opening it will say why.
+func (a *archives) changed(path string) bool {
+	paths, err := findCARs(path)
+	if err != nil || len(paths) != len(a.files) {
+		return true
+	}
+	for i, p := range paths {
+		now, err := os.Stat(p)
+		was := a.files[i]
+		if err != nil || p != was.name || !os.SameFile(now, was.info) || now.Size() != was.size || !now.ModTime().Equal(was.info.ModTime()) {
+			return true
+		}
+	}
+	return false
 }
 
 // findCARs returns path itself, or the *.car files below it in lexical order.
@@ -110,7 +128,7 @@ func (a *archives) add(path string) (skipped int, err error) {
 		file.base = a.files[n-1].base + a.files[n-1].size
 	}
 	if info, err = f.Stat(); err == nil {
-		file.size = info.Size()
+		file.size, file.info = info.Size(), info
 	}
 	a.files = append(a.files, file)
 	if err != nil {

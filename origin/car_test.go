@@ -350,7 +350,7 @@ func TestSectionsNobodyCanAskForAreSkipped(t *testing.T) {
 	if err := fetch(t, s, t.Context(), a.Cid()); err != nil {
 		t.Error(err)
 	}
-	if n := s.origins[0].source.(*archives).index.len; n != 1 {
+	if n := s.origins()[0].source.(*archives).index.len; n != 1 {
 		t.Errorf("%d blocks indexed, want 1", n)
 	}
 }

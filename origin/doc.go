@@ -20,6 +20,10 @@
 // had the block, the answer is a [block.UnavailableError]: the broken one may
 // have it. The caller's own cancellation ends the search at once.
 //
+// [Set.Prepare] opens other origins while these are in use, and [Change.Commit] has
+// the set ask those. Calls under way finish with the ones that they began with; what
+// was removed is closed after the last of them.
+//
 // # Protecting the origin
 //
 // Misses arrive in crowds and an origin in trouble must not get more of them.

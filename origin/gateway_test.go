@@ -80,7 +80,7 @@ func serve(t testing.TB, h http.Handler) *httptest.Server {
 }
 
 func transportOf(s *Set, i int) *http.Transport {
-	return s.origins[i].source.(*gateway).client.Transport.(*http.Transport)
+	return s.origins()[i].source.(*gateway).client.Transport.(*http.Transport)
 }
 
 func TestGatewayServesEveryBlock(t *testing.T) {

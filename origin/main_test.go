@@ -81,7 +81,7 @@ func fetch(t testing.TB, s *Set, ctx context.Context, c cid.Cid) error {
 // requests returns shoal_origin_requests_total of one outcome over all origins.
 func requests(s *Set, o outcome) int {
 	n := 0
-	for _, origin := range s.origins {
+	for _, origin := range s.origins() {
 		n += count(s.metrics.requests.WithLabelValues(origin.name, string(o)))
 	}
 	return n
@@ -89,7 +89,7 @@ func requests(s *Set, o outcome) int {
 
 func avoided(s *Set, r reason) int {
 	n := 0
-	for _, origin := range s.origins {
+	for _, origin := range s.origins() {
 		n += count(s.metrics.avoided.WithLabelValues(origin.name, string(r)))
 	}
 	return n

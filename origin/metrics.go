@@ -97,6 +97,16 @@ func (m *metrics) unregister(reg prometheus.Registerer) {
 	}
 }
 
+// forget drops the series of an origin that is gone.
+func (m *metrics) forget(origin string) {
+	label := prometheus.Labels{"origin": origin}
+	m.requests.DeletePartialMatch(label)
+	m.avoided.DeletePartialMatch(label)
+	m.bytes.DeletePartialMatch(label)
+	m.seconds.DeletePartialMatch(label)
+	m.state.DeletePartialMatch(label)
+}
+
 // meter is the metrics of one origin.
 type meter struct {
 	requests *prometheus.CounterVec

@@ -80,7 +80,7 @@ func TestNamesAreUnique(t *testing.T) {
 	}
 	s := open(t, o)
 	var names []string
-	for _, origin := range s.origins {
+	for _, origin := range s.origins() {
 		names = append(names, origin.name)
 	}
 	if got := fmt.Sprint(names); got != "[gw.example gw.example#2 gw.example:8080 gw.example#3]" || s.Len() != 4 {

@@ -3,6 +3,7 @@ package origin
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -55,4 +56,9 @@ func (r *remote) fetch(ctx context.Context, c cid.Cid) (*block.Verified, error) 
 	return v, nil
 }
 
-func (r *remote) close() error { return nil }
+func (r *remote) close() error {
+	if c, ok := r.peer.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

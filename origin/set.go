@@ -29,18 +29,27 @@ type source interface {
 }
 
 type named struct {
+	spec Spec
 	name string // short, stable, without secrets: the metric label
 	source
 }
 
 // Set asks the configured origins in order. It is a [block.Getter] and safe for
-// concurrent use.
+// concurrent use. [Set.Prepare] exchanges the origins while it is in use.
 type Set struct {
-	origins []named
+	opts    Options
 	peers   PeerFunc
 	log     *slog.Logger
 	metrics *metrics
 	reg     prometheus.Registerer
+
+	mu      sync.RWMutex // guards what follows
+	current *roster
+	closed  bool
+
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	retiring sync.WaitGroup // origins that were removed and not closed yet
 
 	close    sync.Once
 	closeErr error
@@ -60,47 +69,48 @@ func New(o Options, peers PeerFunc, log *slog.Logger, reg prometheus.Registerer)
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Set{peers: peers, log: log, metrics: newMetrics(), reg: reg}
+	s := &Set{opts: o, peers: peers, log: log, metrics: newMetrics(), reg: reg, current: newRoster(0)}
+	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.metrics.register(reg); err != nil {
 		return nil, err
 	}
-	for i, spec := range o.Origins {
-		if err := s.add(spec, o); err != nil {
-			return nil, errors.Join(fmt.Errorf("origins[%d]: %w", i, err), s.Close())
-		}
+	first, err := s.Prepare(o)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
+	s.current = first.next
 	return s, nil
 }
 
-func (s *Set) add(spec Spec, o Options) error {
-	name := s.uniqueName(shortName(spec))
+// open opens one origin, to be asked after others.
+func (s *Set) open(spec Spec, o Options, others []named) (named, error) {
+	name := uniqueName(shortName(spec), others)
 	log := s.log.With("origin", name)
 	var src source
 	switch spec.Type {
 	case TypeGateway:
 		g, err := newGateway(spec, o, log, s.metrics.meter(name, true))
 		if err != nil {
-			return err
+			return named{}, err
 		}
 		src = g
 	case TypeCAR:
 		a, err := openCAR(spec.Path, log, s.metrics.meter(name, false))
 		if err != nil {
-			return err
+			return named{}, err
 		}
 		src = a
 	case TypeBitswap:
 		if s.peers == nil {
-			return errors.New("there is nothing to reach peers with")
+			return named{}, errors.New("there is nothing to reach peers with")
 		}
 		p, err := s.peers(spec.Addr)
 		if err != nil {
-			return err
+			return named{}, err
 		}
 		src = &remote{peer: p, meter: s.metrics.meter(name, false)}
 	}
-	s.origins = append(s.origins, named{name, src})
-	return nil
+	return named{spec, name, src}, nil
 }
 
 // shortName is the host of a URL, the last part of a path, or a peer ID.
@@ -120,9 +130,9 @@ func shortName(spec Spec) string {
 	return spec.Type
 }
 
-func (s *Set) uniqueName(name string) string {
+func uniqueName(name string, others []named) string {
 	taken := func(n string) bool {
-		return slices.ContainsFunc(s.origins, func(o named) bool { return o.name == n })
+		return slices.ContainsFunc(others, func(o named) bool { return o.name == n })
 	}
 	name = strings.ToValidUTF8(name, "_") // what Prometheus demands of a label
 	unique := name
@@ -133,7 +143,7 @@ func (s *Set) uniqueName(name string) string {
 }
 
 // Len returns how many origins there are.
-func (s *Set) Len() int { return len(s.origins) }
+func (s *Set) Len() int { return len(s.origins()) }
 
 // Roots returns the roots that the headers of the archives name, each once, in
 // the order of the origins and their files. Nobody promises that the archives
@@ -141,7 +151,7 @@ func (s *Set) Len() int { return len(s.origins) }
 func (s *Set) Roots() []cid.Cid {
 	var roots []cid.Cid
 	seen := make(map[cid.Cid]bool)
-	for _, o := range s.origins {
+	for _, o := range s.origins() {
 		a, ok := o.source.(*archives)
 		if !ok {
 			continue
@@ -171,8 +181,10 @@ func (s *Set) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, e
 		}
 		return b, block.Origin, nil
 	}
+	asked := s.enter()
+	defer asked.leave()
 	var failed []failedOrigin
-	for _, o := range s.origins {
+	for _, o := range asked.origins {
 		if ctx.Err() != nil {
 			break
 		}
@@ -257,10 +269,15 @@ func (m manyErrors) Unwrap() []error { return m }
 // and files. Get fails afterwards. Closing again does nothing.
 func (s *Set) Close() error {
 	s.close.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.end()
 		var errs []error
-		for _, o := range s.origins {
+		for _, o := range s.origins() {
 			errs = append(errs, o.close())
 		}
+		s.retiring.Wait()
 		s.metrics.unregister(s.reg)
 		s.closeErr = errors.Join(errs...)
 	})

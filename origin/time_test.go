@@ -318,7 +318,7 @@ func (s *sick) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *sick) set(h http.HandlerFunc) { s.mode.Store(&h) }
 
-func breakerState(s *Set) gobreaker.State { return s.origins[0].source.(*gateway).breaker.State() }
+func breakerState(s *Set) gobreaker.State { return s.origins()[0].source.(*gateway).breaker.State() }
 
 func TestBreakerOpensAndRecovers(t *testing.T) {
 	b := makeBlock(t, 100)

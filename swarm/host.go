@@ -25,13 +25,14 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // newHost opens the listening sockets. Nothing is looked up, announced or dialed
 // by the host itself.
-func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error) {
+func newHost(opts Options, p *parsed, g *gate, dialer Dialer, reg prometheus.Registerer) (host.Host, error) {
 	key, err := identity(opts)
 	if err != nil {
 		return nil, err
@@ -51,8 +52,8 @@ func newHost(opts Options, p *parsed, g *gate, dialer Dialer) (host.Host, error)
 		libp2p.NoListenAddrs, // see below
 		libp2p.ConnectionGater(g),
 		libp2p.ResourceManager(limits),
+		libp2p.PrometheusRegisterer(reg),
 		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
 		libp2p.DisableIdentifyAddressDiscovery(),
 		// Edges dial each other in private networks as a rule, where the library's
 		// guess that a path is blocked does more harm than good.

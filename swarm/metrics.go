@@ -53,6 +53,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		}),
 		gauge("shoal_swarm_ring_version", "How often the ring has changed since this edge started.",
 			func() float64 { return float64(s.view.Load().version) }),
+		s.library,
 	}
 	for i, c := range all {
 		if err := reg.Register(c); err != nil {

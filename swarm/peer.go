@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -18,8 +19,9 @@ import (
 // PeerOrigin is a peer outside the fleet that blocks are fetched from over Bitswap,
 // such as a Kubo node. It is connected to when it is first needed.
 type PeerOrigin struct {
-	s    *Swarm
-	info peer.AddrInfo
+	s      *Swarm
+	info   peer.AddrInfo
+	closed sync.Once
 }
 
 var _ block.Getter = (*PeerOrigin)(nil)
@@ -35,8 +37,21 @@ func (s *Swarm) PeerOrigin(addr string) (*PeerOrigin, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sources[info.ID] = true
+	s.sources[info.ID]++
 	return &PeerOrigin{s: s, info: *info}, nil
+}
+
+// Close tells that the peer is no longer an origin. Unless it is something else too,
+// it may not connect any more.
+func (o *PeerOrigin) Close() error {
+	o.closed.Do(func() {
+		o.s.mu.Lock()
+		defer o.s.mu.Unlock()
+		if o.s.sources[o.info.ID]--; o.s.sources[o.info.ID] == 0 {
+			delete(o.s.sources, o.info.ID)
+		}
+	})
+	return nil
 }
 
 // Get implements [block.Getter]. A peer that says it does not have the block means

@@ -377,7 +377,7 @@ func TestMetricsAreRegisteredOnce(t *testing.T) {
 		}
 		return list
 	}
-	for _, name := range []string{"shoal_swarm_members", "shoal_swarm_fills_total", "shoal_swarm_served_bytes_total", "shoal_swarm_ring_version"} {
+	for _, name := range []string{"shoal_swarm_members", "shoal_swarm_fills_total", "shoal_swarm_served_bytes_total", "shoal_swarm_ring_version", "libp2p_rcmgr_connections"} {
 		if !slices.Contains(names(), name) {
 			t.Errorf("%s is not there", name)
 		}

@@ -62,6 +62,7 @@ type Swarm struct {
 	origin  block.Getter // set by Start
 	log     *slog.Logger
 	metrics *metrics
+	library *prometheus.Registry // libp2p's own metrics, which it never takes back
 
 	host     host.Host
 	exchange *bitswap.Exchange
@@ -82,7 +83,7 @@ type Swarm struct {
 	closed   bool
 	flights  map[string]*flight // by multihash
 	failures *failures
-	sources  map[peer.ID]bool // Bitswap origins
+	sources  map[peer.ID]int // Bitswap origins, and how often each is used
 	distrust map[peer.ID]time.Time
 	siblings map[peer.ID]*latency
 }
@@ -100,15 +101,15 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
-		sources: map[peer.ID]bool{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
-		calls: map[string]Handler{}, joined: make(chan struct{}),
+		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
+		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	g := &gate{}
-	if s.host, err = newHost(opts, p, g, cfg.Dialer); err != nil {
+	if s.host, err = newHost(opts, p, g, cfg.Dialer, s.library); err != nil {
 		return nil, err
 	}
 	if err := s.build(p, cfg); err != nil {
@@ -240,6 +241,14 @@ func (s *Swarm) Members() []members.Info {
 	return s.fleet.Members()
 }
 
+// Retry has blocks that could not be had a moment ago looked for again at once: it is
+// for when there is another origin.
+func (s *Swarm) Retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.failures.m)
+}
+
 // known reports whether a peer is welcome although it is not a member.
 func (s *Swarm) known(id peer.ID) bool {
 	if s.guests[id] {
@@ -247,7 +256,7 @@ func (s *Swarm) known(id peer.ID) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sources[id]
+	return s.sources[id] > 0
 }
 
 func (s *Swarm) permit(dir network.Direction, id peer.ID) bool {

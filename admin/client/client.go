@@ -128,6 +128,11 @@ func (c *Client) Where(ctx context.Context, id string) (admin.Whereabouts, error
 	return get[admin.Whereabouts](ctx, c, http.MethodGet, "/api/v1/swarm/where", url.Values{"cid": {id}})
 }
 
+// Reload has the edge read its settings again, and returns what changed.
+func (c *Client) Reload(ctx context.Context) (admin.ReloadResult, error) {
+	return get[admin.ReloadResult](ctx, c, http.MethodPost, "/api/v1/reload", nil)
+}
+
 // Stats returns the edge's figures.
 func (c *Client) Stats(ctx context.Context) (admin.Stats, error) {
 	return get[admin.Stats](ctx, c, http.MethodGet, "/api/v1/stats", nil)

@@ -43,6 +43,9 @@ type Plan struct {
 	Dir string
 	// Namespace is the network namespace to start in; empty for this one.
 	Namespace string
+	// Through is a command that becomes the program: its last words will be the
+	// program and its arguments. Empty: the program is started directly.
+	Through []string
 	// Host is the address to listen on; empty for 127.0.0.1.
 	Host string
 	// Set are settings, as key=value, that come after the plan's own.
@@ -82,6 +85,7 @@ func Start(ctx context.Context, p Plan) (*Edge, error) {
 	if p.Namespace != "" {
 		args = append([]string{"ip", "netns", "exec", p.Namespace}, args...) // which becomes the program
 	}
+	args = append(slices.Clone(p.Through), args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = p.Dir // so that no config.yaml is found
 	stderr, err := cmd.StderrPipe()

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/config"
+)
+
+func newReload(env Environment) *cobra.Command {
+	var flags clientFlags
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Have a running edge read its settings again",
+		Long: `Have a running edge read its settings again, from where it read them at its
+start, and put in force what can be without a restart. Prints what changed, and
+what needs a restart.
+
+Settings that are wrong change nothing: exit 1 and one line that says why.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			edge, err := flags.connect(env)
+			if err != nil {
+				return err
+			}
+			defer edge.Close()
+			result, err := edge.Reload(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("nothing was changed: %w", err)
+			}
+			if flags.json {
+				return json.NewEncoder(env.Out).Encode(result)
+			}
+			return printReload(env, result)
+		},
+	}
+	flags.register(cmd)
+	return cmd
+}
+
+func printReload(env Environment, r admin.ReloadResult) error {
+	var text strings.Builder
+	for _, c := range r.Changed {
+		fmt.Fprintf(&text, "changed        %s\n", describe(c))
+	}
+	for _, c := range r.NeedsRestart {
+		fmt.Fprintf(&text, "needs restart  %s\n", describe(c))
+	}
+	if text.Len() == 0 {
+		text.WriteString("nothing changed\n")
+	}
+	_, err := fmt.Fprint(env.Out, text.String())
+	return err
+}
+
+func describe(c admin.SettingChange) string {
+	return config.Change{Key: c.Key, From: c.From, To: c.To, Removed: c.Removed, Added: c.Added}.String()
+}

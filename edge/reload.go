@@ -1,0 +1,124 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/config"
+)
+
+// Reload reads the settings again and puts in force what can be without a restart:
+// everything that [config.Live] tells of, at once. First every room checks and opens
+// what it needs, and an error there changes nothing; then each takes over what it has
+// ready, and nothing of that can fail. Requests in flight finish as they began.
+// Settings that need a restart stay as they are, and the result names them. Calls wait
+// for each other.
+func (e *Edge) Reload() (admin.ReloadResult, error) {
+	if e.build.Load == nil {
+		return admin.ReloadResult{}, notReloadable{errors.New("the settings of this edge were not read from anywhere; they cannot be read again")}
+	}
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	result, err := e.reload()
+	if err != nil {
+		e.reloadedOK.Set(0)
+		e.build.Log.Error("reload: nothing was changed", "err", err)
+		return admin.ReloadResult{}, err
+	}
+	e.reloadedOK.Set(1)
+	e.reloadedAt.SetToCurrentTime()
+	e.build.Log.Info("reloaded", "changed", keysOf(result.Changed))
+	if len(result.NeedsRestart) > 0 {
+		e.build.Log.Warn("settings were changed that need a restart", "needs_restart", keysOf(result.NeedsRestart))
+	}
+	return result, nil
+}
+
+func (e *Edge) reload() (admin.ReloadResult, error) {
+	read, err := e.build.Load()
+	if err != nil {
+		return admin.ReloadResult{}, invalid{err}
+	}
+	next, changes := config.Reload(e.config(), &read)
+	result := describe(changes)
+	if err := next.Validate(); err != nil {
+		// What was read is valid, so it is what stays that does not go with it.
+		return admin.ReloadResult{}, invalid{fmt.Errorf("the new settings go with others that need a restart (%s): %w",
+			strings.Join(keysOf(result.NeedsRestart), ", "), err)}
+	}
+	reopened, err := e.replace(&next)
+	if err != nil {
+		return admin.ReloadResult{}, invalid{err}
+	}
+	for _, name := range reopened {
+		result.Changed = append(result.Changed, admin.SettingChange{Key: "origins", Added: []string{name + " (its files changed and were read again)"}})
+	}
+	return result, nil
+}
+
+// replace has every room get ready for new settings, and then has all take them over.
+// Origins come before sites, so that a new site finds its content; the operator's door
+// last, so that whoever asked for the reload is not shut out by half of one. A room
+// that learns to take new settings joins both halves: what can fail above the line,
+// what cannot below it. It returns the archives that were read again.
+func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
+	origins, err := e.origins.Prepare(next.OriginOptions())
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := e.gateway.Prepare(next.GatewayOptions())
+	if err != nil {
+		return nil, errors.Join(err, origins.Discard())
+	}
+	door, err := e.admin.Prepare(next.AdminOptions())
+	if err != nil {
+		return nil, errors.Join(err, origins.Discard())
+	}
+
+	// From here on nothing can fail.
+	if e.build.Reloaded != nil {
+		e.build.Reloaded(*next)
+	}
+	e.cfg.Store(next)
+	e.cache.Resize(int64(next.Cache.Memory))
+	origins.Commit()
+	e.swarm.Retry()
+	gateway()
+	door()
+	return origins.Reopened(), nil
+}
+
+// describe tells the operator's door what differs.
+func describe(changes []config.Change) admin.ReloadResult {
+	r := admin.ReloadResult{Changed: []admin.SettingChange{}, NeedsRestart: []admin.SettingChange{}}
+	for _, c := range changes {
+		s := admin.SettingChange{Key: c.Key, From: c.From, To: c.To, Removed: c.Removed, Added: c.Added}
+		if c.Live {
+			r.Changed = append(r.Changed, s)
+		} else {
+			r.NeedsRestart = append(r.NeedsRestart, s)
+		}
+	}
+	return r
+}
+
+func keysOf(changes []admin.SettingChange) []string {
+	keys := make([]string, len(changes))
+	for i, c := range changes {
+		keys[i] = c.Key
+	}
+	return keys
+}
+
+// invalid is an error in the settings.
+type invalid struct{ error }
+
+func (invalid) Reason() string  { return admin.Invalid }
+func (e invalid) Unwrap() error { return e.error }
+
+// notReloadable is an edge that has nowhere to read its settings from.
+type notReloadable struct{ error }
+
+func (notReloadable) Reason() string { return admin.Unavailable }
