@@ -77,11 +77,7 @@ func TestSplitAndHeal(t *testing.T) {
 				want(t, b, "here", "kept")
 				want(t, c, "kept", "old", "there")
 				n.heal()
-				limit := soon
-				if silent { // until the calls that hang have ended
-					limit += DefaultOptions().Timeout
-				}
-				t.Log("took", n.converge(t, limit))
+				t.Log("took", n.converge(t, soon))
 				want(t, c, "here", "kept", "there")
 			})
 		})

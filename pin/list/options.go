@@ -11,7 +11,8 @@ type Options struct {
 	// in turn, and tries one again that could not be reached. A sibling that appears
 	// is compared with at once.
 	Interval time.Duration
-	// Timeout ends a call that is not answered.
+	// Timeout ends a call that carries much and is not answered. One that carries
+	// little ends sooner, after an Interval.
 	Timeout time.Duration
 	// Outbox bounds what waits to be told to one sibling, in bytes. A sibling for
 	// whom more would wait is left to find out when lists are compared.

@@ -76,7 +76,7 @@ func (l *List) read(ctx context.Context, s *sibling) error {
 			break // another sibling had it all
 		}
 		var answer outlineAnswer
-		if err := l.call(ctx, s, methodOutline, page, &answer); err != nil {
+		if err := l.call(ctx, s, methodOutline, budget, page, &answer); err != nil {
 			return err
 		}
 		if err := answer.check(page); err != nil {
@@ -152,7 +152,7 @@ func (l *List) readPage(ctx context.Context, s *sibling, run string, parts []par
 			n++
 		}
 		var answer pullAnswer
-		if err := l.call(ctx, s, methodPull, pullRequest{Run: run, Wants: wants[:n]}, &answer); err != nil {
+		if err := l.call(ctx, s, methodPull, budget, pullRequest{Run: run, Wants: wants[:n]}, &answer); err != nil {
 			return err
 		}
 		rest, err := l.merge(ctx, s, wants[:n], answer.Windows, theirs, skip)

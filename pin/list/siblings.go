@@ -235,9 +235,12 @@ func (l *List) failed(ctx context.Context, s *sibling, err error) {
 	}
 }
 
-// call is bounded in time.
-func (l *List) call(ctx context.Context, s *sibling, method string, request, response any) error {
-	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
+// call is bounded in time: so much for a full message, in proportion for a smaller
+// one, but no less than the interval. An edge that has become reachable again is not
+// to be waited for because of a call that was made before.
+func (l *List) call(ctx context.Context, s *sibling, method string, size int, request, response any) error {
+	limit := l.options.Timeout * time.Duration(min(size, budget)) / budget
+	ctx, cancel := context.WithTimeout(ctx, max(limit, l.options.Interval))
 	defer cancel()
 	return l.cfg.Peers.Call(ctx, s.name, method, request, response)
 }
@@ -249,7 +252,7 @@ func (l *List) tellItems(ctx context.Context, s *sibling, items []item) error {
 			size += items[n].size()
 			n++
 		}
-		err := l.call(ctx, s, methodTell, tellRequest{Items: items[:n]}, nil)
+		err := l.call(ctx, s, methodTell, size, tellRequest{Items: items[:n]}, nil)
 		l.metrics.tells.WithLabelValues(outcome(err)).Inc()
 		if err != nil {
 			return err
@@ -270,7 +273,7 @@ func outcome(err error) string {
 // something.
 func (l *List) compareWith(ctx context.Context, s *sibling) (answer compareAnswer, news bool, err error) {
 	mine := l.summary()
-	if err := l.call(ctx, s, methodCompare, compareRequest{Sum: mine}, &answer); err != nil {
+	if err := l.call(ctx, s, methodCompare, 0, compareRequest{Sum: mine}, &answer); err != nil {
 		return answer, false, err
 	}
 	if answer.Run == "" {
