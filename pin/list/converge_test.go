@@ -99,9 +99,9 @@ func TestThroughOneWhoSeesBoth(t *testing.T) {
 func TestEmptyEdgeCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, a, _, _ := three(t)
-		all := pins("p", 20000)
+		all := pins("p", 5000)
 		add(t, a, all...)
-		remove(t, a, "p-000003", "p-019999")
+		remove(t, a, "p-000003", "p-004999")
 		n.converge(t, 5*soon)
 		calls, bytes := n.calls, n.bytes
 		d := n.join(t, "d", newMemory(), nil)
@@ -109,7 +109,7 @@ func TestEmptyEdgeCatchesUp(t *testing.T) {
 		if d.Len() != len(all)-2 {
 			t.Error(d.Len())
 		}
-		if n.bytes-bytes > 20000*400 {
+		if n.bytes-bytes > 5000*400 {
 			t.Error("pins were sent more than once")
 		}
 	})

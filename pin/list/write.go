@@ -119,10 +119,21 @@ func (t *transaction) live(d dot) *entry {
 }
 
 func (t *transaction) learn(a author, r ranges) {
-	if known := t.knows(a); !known.includes(r) {
-		t.known[a] = known.union(r)
-		t.size += 16 * len(r)
+	known := t.knows(a)
+	if known.includes(r) {
+		return
 	}
+	t.size += 16 * len(r)
+	if mine, staged := t.known[a]; staged && len(r) == 1 && r[0][0] > mine[len(mine)-1][1] {
+		// Most numbers come in order. Nobody else has this slice yet.
+		if last := &mine[len(mine)-1]; last[1]+1 == r[0][0] {
+			last[1] = r[0][1]
+		} else {
+			t.known[a] = append(mine, r[0])
+		}
+		return
+	}
+	t.known[a] = known.union(r)
 }
 
 func (t *transaction) put(e *entry, raw json.RawMessage) {
