@@ -8,12 +8,12 @@
 //
 // It was compared with Pebble (go-ds-pebble), which has an adapter ready. With
 // 100 000 pins of 200 bytes, on a shared virtual machine with two cores (repeat it
-// with `go run . database` in bench/pins):
+// with `go run . database` and `go run . full` in bench/pins):
 //
 //	                                  bbolt      Pebble
 //	one durable write, median         0.25 ms    0.16 ms
 //	open, and read everything         18 ms      38 ms
-//	on disk                           48 MB      17 MB
+//	on disk                           51 MB      17 MB
 //	the binary grows by               0.3 MB     6.9 MB
 //	modules that come with it         none       some 20
 //	the disk is full                  an error   the process ends

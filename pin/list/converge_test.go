@@ -29,7 +29,7 @@ func want(t *testing.T, l *List, all ...string) {
 func TestChangesAreToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, a, b, c := three(t)
-		n.delay = func() time.Duration { return time.Millisecond }
+		n.spoil(time.Millisecond, 0)
 		time.Sleep(soon)
 		add(t, a, pin("1"), pin("2"))
 		add(t, b, pin("3"))
@@ -50,10 +50,10 @@ func TestIdleCostsLittle(t *testing.T) {
 		add(t, a, pins("p", 3000)...)
 		n.converge(t, soon)
 		time.Sleep(soon)
-		n.calls, n.bytes = 0, 0
+		n.traffic()
 		time.Sleep(100 * time.Second)
-		if n.calls > 310 || n.bytes > 310*300 {
-			t.Errorf("%d calls with %d bytes in 100 s of three idle edges", n.calls, n.bytes)
+		if calls, bytes := n.traffic(); calls > 310 || bytes > 310*300 {
+			t.Errorf("%d calls with %d bytes in 100 s of three idle edges", calls, bytes)
 		}
 	})
 }
@@ -63,7 +63,7 @@ func TestSplitAndHeal(t *testing.T) {
 		t.Run(fmt.Sprint("silent=", silent), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, a, b, c := three(t)
-				n.silent = silent
+				n.setSilent(silent)
 				add(t, a, pin("old"), pin("both"), pin("kept"))
 				n.converge(t, soon)
 				n.split("a b", "c")
@@ -103,13 +103,15 @@ func TestEmptyEdgeCatchesUp(t *testing.T) {
 		add(t, a, all...)
 		remove(t, a, "p-000003", "p-004999")
 		n.converge(t, 5*soon)
-		calls, bytes := n.calls, n.bytes
+		n.traffic()
 		d := n.join(t, "d", newMemory(), nil)
-		t.Log("took", n.converge(t, 5*soon), n.calls-calls, "calls", n.bytes-bytes, "bytes")
+		took := n.converge(t, 5*soon)
+		calls, bytes := n.traffic()
+		t.Log("took", took, calls, "calls", bytes, "bytes")
 		if d.Len() != len(all)-2 {
 			t.Error(d.Len())
 		}
-		if n.bytes-bytes > 5000*400 {
+		if bytes > 5000*400 {
 			t.Error("pins were sent more than once")
 		}
 	})
@@ -182,8 +184,7 @@ func TestRestoredBackupErasesAndResurrectsNothing(t *testing.T) {
 func TestLossAndDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, a, b, c := three(t)
-		n.loss = 0.3
-		n.delay = func() time.Duration { return time.Duration(n.rand.IntN(300)) * time.Millisecond }
+		n.spoil(300*time.Millisecond, 0.3)
 		for i := range 200 {
 			l := []*List{a, b, c}[i%3]
 			add(t, l, pin(fmt.Sprint(i)))
@@ -199,7 +200,7 @@ func TestLossAndDelay(t *testing.T) {
 // TestRandomHistories lets edges be cut off, restarted, destroyed and restored from
 // backups while pins come and go. Whatever all edges had agreed upon stays so.
 func TestRandomHistories(t *testing.T) {
-	seeds := 40
+	seeds := 20
 	if testing.Short() {
 		seeds = 5
 	}
@@ -211,8 +212,7 @@ func TestRandomHistories(t *testing.T) {
 func randomHistory(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	n := newNetwork()
-	n.loss = 0.1
-	n.delay = func() time.Duration { return time.Duration(n.rand.IntN(100)) * time.Millisecond }
+	n.spoil(100*time.Millisecond, 0.1)
 	names := []string{"a", "b", "c", "d"}
 	stores, backups := map[string]*memory{}, map[string]*memory{}
 	for _, name := range names {
@@ -225,7 +225,7 @@ func randomHistory(t *testing.T, seed uint64) {
 		added, removed := map[string]bool{}, map[string]bool{}
 		for range 60 {
 			name := names[r.IntN(len(names))]
-			l := n.lists[name]
+			l := n.all()[name]
 			switch k := r.IntN(100); {
 			case k < 50:
 				serial++
@@ -243,7 +243,7 @@ func randomHistory(t *testing.T, seed uint64) {
 				for _, name := range names {
 					groups[r.IntN(2)] += " " + name
 				}
-				n.silent = r.IntN(2) == 0
+				n.setSilent(r.IntN(2) == 0)
 				n.split(groups...)
 			case k < 88:
 				n.heal()
@@ -267,7 +267,7 @@ func randomHistory(t *testing.T, seed uint64) {
 		n.heal()
 		n.converge(t, 5*time.Minute)
 		now := map[string]bool{}
-		for _, id := range ids(n.lists["a"]) {
+		for _, id := range ids(n.all()["a"]) {
 			now[id] = true
 			if gone[id] {
 				t.Fatalf("seed %d: %s is back", seed, id)

@@ -269,14 +269,14 @@ func TestMetricsComeAndGo(t *testing.T) {
 
 func TestCloseAtAnyTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for i := range 30 {
+		for i := range 15 {
 			n := newNetwork()
-			n.delay = func() time.Duration { return time.Duration(n.rand.IntN(50)) * time.Millisecond }
+			n.spoil(50*time.Millisecond, 0)
 			a, b := n.join(t, "a", newMemory(), nil), n.join(t, "b", newMemory(), func([]string) {})
 			var wg sync.WaitGroup
 			for j := range 20 {
 				wg.Go(func() {
-					err := a.Add(t.Context(), pins(fmt.Sprint(j), 100)...)
+					err := a.Add(t.Context(), pins(fmt.Sprint(j), 20)...)
 					if err != nil && !errors.Is(err, ErrClosed) {
 						t.Error(err)
 					}

@@ -38,7 +38,7 @@ type network struct {
 	// silent: who is cut off is still named, and calls to them end only in time.
 	silent bool
 	loss   float64
-	delay  func() time.Duration
+	delay  time.Duration // at most
 	calls  int
 	bytes  int
 	rand   *rand.Rand
@@ -68,6 +68,28 @@ func (n *network) split(groups ...string) {
 
 func (n *network) heal() { n.split() }
 
+func (n *network) setSilent(silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent = silent
+}
+
+// spoil makes calls slow, by up to so much, and loses some.
+func (n *network) spoil(delay time.Duration, loss float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delay, n.loss = delay, loss
+}
+
+// traffic returns the calls and bytes since it was last asked.
+func (n *network) traffic() (calls, bytes int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	calls, bytes = n.calls, n.bytes
+	n.calls, n.bytes = 0, 0
+	return calls, bytes
+}
+
 // fate says what happens to a call: whether it arrives, and whether its answer does.
 func (n *network) fate(a, b string) (to *List, arrives, answered bool, delay time.Duration) {
 	n.mu.Lock()
@@ -76,8 +98,8 @@ func (n *network) fate(a, b string) (to *List, arrives, answered bool, delay tim
 	up := !n.cut[link(a, b)] && n.lists[b] != nil
 	arrives = up && n.rand.Float64() >= n.loss/2
 	answered = arrives && n.rand.Float64() >= n.loss/2
-	if n.delay != nil {
-		delay = n.delay()
+	if n.delay > 0 {
+		delay = time.Duration(n.rand.Int64N(int64(n.delay)))
 	}
 	return n.lists[b], arrives, answered, delay
 }
