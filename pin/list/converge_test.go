@@ -117,6 +117,36 @@ func TestEmptyEdgeCatchesUp(t *testing.T) {
 	})
 }
 
+// TestCrashWhileCatchingUp goes on with the image of the disk that a crash leaves
+// behind, each time that something has come in.
+func TestCrashWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		a := n.join(t, "a", newMemory(), nil)
+		add(t, a, pins("p", 9000)...)
+		remove(t, a, "p-000000", "p-003000", "p-008999")
+		before := ids(a)
+		n.spoil(20*time.Millisecond, 0)
+		store, had, crashes := newMemory(), 0, 0
+		for had < len(before) {
+			b := n.join(t, "b", store, nil)
+			for b.Len() == had {
+				time.Sleep(time.Millisecond)
+			}
+			image := store.copy(t)
+			had, crashes = b.Len(), crashes+1
+			n.leave("b")
+			store = image
+		}
+		n.join(t, "b", store, nil)
+		n.converge(t, soon)
+		want(t, a, before...)
+		if crashes < 3 {
+			t.Error("it was hardly interrupted:", crashes)
+		}
+	})
+}
+
 func TestAwayForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()

@@ -74,7 +74,7 @@ func (n *network) setSilent(silent bool) {
 	n.silent = silent
 }
 
-// spoil makes calls slow, by up to so much, and loses some.
+// spoil makes calls slow, by half of it to all of it, and loses some.
 func (n *network) spoil(delay time.Duration, loss float64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -99,7 +99,7 @@ func (n *network) fate(a, b string) (to *List, arrives, answered bool, delay tim
 	arrives = up && n.rand.Float64() >= n.loss/2
 	answered = arrives && n.rand.Float64() >= n.loss/2
 	if n.delay > 0 {
-		delay = time.Duration(n.rand.Int64N(int64(n.delay)))
+		delay = n.delay/2 + time.Duration(n.rand.Int64N(int64(n.delay/2)))
 	}
 	return n.lists[b], arrives, answered, delay
 }
