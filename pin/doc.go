@@ -17,7 +17,7 @@
 // # What is replicated, and what is not
 //
 // The list of pins is wished-for state, written by whoever takes a request, and
-// replicated to all edges by a Merkle-CRDT: no coordinator, no quorum, each part of a
+// replicated to all edges as an observed-remove set (package list): no coordinator, no quorum, each part of a
 // fleet that was cut in two goes on, and both merge. How far an edge is with its share
 // is known by that edge alone. It tells the others in reports, which are not stored: an
 // edge that starts asks for them, and a report ends with the edge that made it.
