@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/spf13/cobra"
@@ -53,8 +55,6 @@ type process struct {
 	env   Environment
 	flags configFlags
 	log   *processLog
-	// limits says that the memory limit is ours to set.
-	limits bool
 }
 
 func (p *process) serve(ctx context.Context, loaded *config.Loaded, hangup <-chan os.Signal) error {
@@ -64,17 +64,13 @@ func (p *process) serve(ctx context.Context, loaded *config.Loaded, hangup <-cha
 	if err != nil {
 		return usageError{err} // nothing ran yet: the set-up is wrong
 	}
-	p.limits = debug.SetMemoryLimit(-1) == math.MaxInt64
-	p.limitMemory(loaded.Cache.Memory)
 	done := make(chan struct{})
-	reloads := make(chan struct{})
-	go func() {
-		defer close(reloads)
-		reloadOn(hangup, done, e)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { reloadOn(hangup, done, e) })
+	beside.Go(func() { p.keepBudget(e.MemoryBudget, done) })
 	err = e.Run(ctx)
 	close(done)
-	<-reloads
+	beside.Wait()
 	return errors.Join(err, e.Close())
 }
 
@@ -111,19 +107,38 @@ func (p *process) warn(loaded *config.Loaded) {
 func (p *process) takeOver(c config.Config) {
 	p.log.level.Set(c.Log.SlogLevel())
 	p.log.Debug("log level set", "level", c.Log.Level)
-	p.limitMemory(c.Cache.Memory)
 }
 
-// limitMemory tells the runtime how much memory this process is meant to use: the
-// cache, an eighth of it for what is on its way, and what an idle edge takes. The
-// runtime would otherwise let the heap grow to twice what is cached before it
-// collects. It is a soft limit: the collector works harder near it, and nothing
-// fails. GOMEMLIMIT, if set, decides instead.
-func (p *process) limitMemory(cache config.Size) {
-	if !p.limits {
+const (
+	// budgetEvery is how often the memory limit follows the budget. A crowd of misses
+	// takes its memory within some hundred milliseconds.
+	budgetEvery = 250 * time.Millisecond
+	// budgetStep is the smallest change that is worth a new limit, which stops the
+	// world for a moment, in bytes.
+	budgetStep = 4 << 20
+)
+
+// keepBudget tells the runtime how much memory this process is meant to use, until
+// done is closed. The runtime would otherwise let the heap grow to twice what is cached
+// before it collects. It is a soft limit: the collector works harder near it, and
+// nothing fails. A limit below what is in use would have it work all the time, so the
+// limit follows. GOMEMLIMIT, if set, decides instead.
+func (p *process) keepBudget(budget func() int64, done <-chan struct{}) {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return
 	}
-	limit := cache + cache/8 + 48<<20
-	debug.SetMemoryLimit(int64(limit))
-	p.log.Debug("memory limit set", "bytes", int64(limit))
+	tick := time.NewTicker(budgetEvery)
+	defer tick.Stop()
+	for limit := int64(0); ; {
+		if now := budget(); now > limit+budgetStep || now < limit-budgetStep {
+			limit = now
+			debug.SetMemoryLimit(limit)
+			p.log.Debug("memory limit set", "bytes", limit)
+		}
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		}
+	}
 }

@@ -228,6 +228,9 @@ func (s *blockService) patience() time.Duration { return time.Duration(s.timeout
 // missLimiter counts the requests that wait for content which is not held here.
 type missLimiter struct{ most, taken atomic.Int64 }
 
+// Waiting returns how many requests wait for content that is not held here.
+func (g *Gateway) Waiting() int64 { return g.misses.taken.Load() }
+
 func (l *missLimiter) limit() int { return int(l.most.Load()) }
 
 // resize changes how many places there are. Whoever has one keeps it.
