@@ -54,7 +54,7 @@ const (
 // does not take that waits.)
 type compressor struct {
 	ctx     context.Context
-	keep    *hotStore // nil when nothing is kept
+	keep    func() *hotStore // nil while nothing is kept
 	metrics *metrics
 	log     *slog.Logger
 	slots   chan struct{}
@@ -83,7 +83,7 @@ type compression struct {
 	generation uint64 // of the store
 }
 
-func newCompressor(ctx context.Context, keep *hotStore, m *metrics, log *slog.Logger) *compressor {
+func newCompressor(ctx context.Context, keep func() *hotStore, m *metrics, log *slog.Logger) *compressor {
 	return &compressor{
 		ctx: ctx, keep: keep, metrics: m, log: log,
 		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -93,10 +93,11 @@ func newCompressor(ctx context.Context, keep *hotStore, m *metrics, log *slog.Lo
 
 // kept returns the form of a content in a coding, if it is there.
 func (c *compressor) kept(key formKey, size int64) *form {
-	if c.keep == nil || key.content == "" {
+	keep := c.keep()
+	if keep == nil || key.content == "" {
 		return nil
 	}
-	f := c.keep.form(key.content, key.coding)
+	f := keep.form(key.content, key.coding)
 	if f == nil || f.size != size {
 		return nil
 	}
@@ -130,12 +131,13 @@ func (c *compressor) now(ctx context.Context, key formKey, body []byte, insist b
 	}
 	defer func() { <-c.slots }()
 	var generation uint64
-	if c.keep != nil {
-		generation = c.keep.generation.Load()
+	keep := c.keep()
+	if keep != nil {
+		generation = keep.generation.Load()
 	}
 	f := newForm(key.coding, c.encode(ctx, key.coding, quick, body), int64(len(body)), true)
-	if c.keep != nil && key.content != "" && ctx.Err() == nil {
-		c.keep.addForm(key.content, f, generation)
+	if keep != nil && key.content != "" && ctx.Err() == nil {
+		keep.addForm(key.content, f, generation)
 	}
 	return f
 }
@@ -179,10 +181,11 @@ func (c *compressor) end(key formKey) {
 // later has the worker make a form. It does nothing when somebody is at it, or too
 // much waits already.
 func (c *compressor) later(job compression) {
-	if c.keep == nil {
+	keep := c.keep()
+	if keep == nil {
 		return
 	}
-	job.generation = c.keep.generation.Load()
+	job.generation = keep.generation.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.making[job.formKey] != nil || len(c.queue) >= maxQueued || c.closed {
@@ -228,6 +231,10 @@ func (c *compressor) next() (job compression, ok bool) {
 }
 
 func (c *compressor) run(job compression) {
+	keep := c.keep()
+	if keep == nil {
+		return
+	}
 	body, err := job.read(c.ctx)
 	if err != nil || int64(len(body)) != job.size {
 		return // what can be read next time is encoded next time
@@ -236,14 +243,14 @@ func (c *compressor) run(job compression) {
 	if c.ctx.Err() != nil {
 		return
 	}
-	if f.cost()+int64(len(job.content)) > c.keep.largest() {
+	if f.cost()+int64(len(job.content)) > keep.largest() {
 		f = newForm(job.coding, nil, job.size, false) // too large to be kept: do not try again
 	}
-	old := c.keep.form(job.content, job.coding)
+	old := keep.form(job.content, job.coding)
 	if old != nil && old.body != nil && (f.body == nil || len(old.body) <= len(f.body)) {
 		f = newForm(job.coding, old.body, job.size, false)
 	}
-	c.keep.addForm(job.content, f, job.generation)
+	keep.addForm(job.content, f, job.generation)
 }
 
 // close waits for the worker. The context must have ended.

@@ -114,11 +114,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		g.hot = newHotStore(opts.HotBytes, borrow)
 	}
 	if opts.Compression {
-		keep := g.hot
-		if !opts.HotBodies {
-			keep = nil
-		}
-		g.coder = newCompressor(g.ctx, keep, m, deps.Log)
+		g.coder = newCompressor(g.ctx, g.hotForms, m, deps.Log)
 	}
 	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
 	g.sites.Store(&siteTable{})
@@ -227,6 +223,14 @@ func (g *Gateway) Forget() {
 	if g.hot != nil {
 		g.hot.clear()
 	}
+}
+
+// hotForms returns where encoded content is kept; nil while none may be.
+func (g *Gateway) hotForms() *hotStore {
+	if g.hotBodies.Load() {
+		return g.hot
+	}
+	return nil
 }
 
 // rootCID finds the CID at the end of a site's content path.

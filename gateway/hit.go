@@ -160,13 +160,13 @@ func (g *Gateway) encodedForm(r *http.Request, route *route) (f *form, inStream 
 		switch {
 		case route.body != nil:
 			return g.coder.now(r.Context(), key, route.body, !accept.plain)
-		case g.opts.HotBodies:
+		case g.hotBodies.Load():
 			g.coder.later(compression{formKey: key, effort: quick, size: route.size, read: g.readAll(route.file)})
 		}
 		return nil
 	})
 	if f == nil {
-		return nil, !g.opts.HotBodies && route.size <= maxHeld
+		return nil, !g.hotBodies.Load() && route.size <= maxHeld
 	}
 	if f.better && f.sent.Add(1)%bestAfter == 0 && route.body != nil {
 		body := route.body

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,23 +95,25 @@ func TestReloadKeepsWhatItCan(t *testing.T) {
 	if e.kept() != 1 {
 		t.Error("limits ended what was kept")
 	}
-	for name, change := range map[string]func(*Options){
-		"another site":   func(o *Options) { o.Sites = append(o.Sites, Site{"b.example.org", "/ipfs/" + root.String()}) },
-		"a site less":    func(o *Options) { o.Sites = o.Sites[:1] },
-		"another host":   func(o *Options) { o.Hosts = append(o.Hosts, Host{"gw2.example.org", false}) },
-		"subdomains":     func(o *Options) { o.Hosts = []Host{{"localhost", false}} },
-		"another policy": func(o *Options) { o.Serve = ServeSites },
-		"a proxy":        func(o *Options) { o.TrustedProxies = []string{"10.0.0.0/8"} },
-		"no bodies":      func(o *Options) { o.HotBodies = false },
-		"no room":        func(o *Options) { o.HotBytes = 1 },
+	for _, step := range []struct {
+		name   string
+		change func(*Options)
+	}{
+		{"another site", func(o *Options) {
+			o.Sites = []Site{o.Sites[0], {"b.example.org", "/ipfs/" + root.String()}}
+		}},
+		{"a site less", func(o *Options) { o.Sites = o.Sites[:1] }},
+		{"another host", func(o *Options) { o.Hosts = append(slices.Clone(o.Hosts), Host{"gw2.example.org", false}) }},
+		{"subdomains", func(o *Options) { o.Hosts = []Host{{"localhost", false}} }},
+		{"another policy", func(o *Options) { o.Serve = ServeSites }},
+		{"a proxy", func(o *Options) { o.TrustedProxies = []string{"10.0.0.0/8"} }},
+		{"no bodies", func(o *Options) { o.HotBodies = false }},
+		{"no room", func(o *Options) { o.HotBytes = 1 }},
 	} {
-		if e.reload(change); e.kept() != 0 {
-			t.Errorf("%s: %d routes stay", name, e.kept())
+		if e.reload(step.change); e.kept() != 0 {
+			t.Errorf("%s: %d routes stay", step.name, e.kept())
 		}
 		e.reload(func(o *Options) { o.HotBodies, o.HotBytes = true, 1<<20 })
-		if name == "another site" {
-			continue // so that one can be taken away
-		}
 		warm()
 	}
 }
@@ -216,4 +219,38 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	crowd.Wait()
+}
+
+// With no content in memory there are no encoded forms of it either, whatever was so
+// at the start.
+func TestReloadOfBodiesIsOneOfForms(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		e := newEdge(t, func(o *Options, _ *edge) { o.HotBodies = first })
+		text := strings.Repeat("all work and no play makes a dull page. ", 200)
+		root := e.shelf.tree(t, map[string]string{"index.html": text})
+		ask := func(bodies bool) {
+			t.Helper()
+			for range 3 {
+				a := e.get("http://127.0.0.1/ipfs/"+root.String()+"/index.html", "Accept-Encoding: gzip")
+				if a.StatusCode != http.StatusOK || a.Header.Get("Content-Encoding") != "gzip" {
+					t.Fatalf("got %d %v", a.StatusCode, a.Header)
+				}
+			}
+			if bytes, _ := e.hot.size(); !bodies && bytes > int64(len(text)) {
+				t.Errorf("%d bytes are kept", bytes)
+			}
+			forms := 0
+			for en := e.hot.newest; en != nil; en = en.older {
+				if en.form != nil {
+					forms++
+				}
+			}
+			if (forms > 0) != bodies {
+				t.Errorf("first %t, now %t: %d forms are kept", first, bodies, forms)
+			}
+		}
+		ask(first)
+		e.reload(func(o *Options) { o.HotBodies = !first })
+		ask(!first)
+	}
 }
