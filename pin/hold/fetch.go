@@ -152,25 +152,42 @@ func (f *fetching) fits(root visited) error {
 	f.h.mu.Lock()
 	f.e.saved.Total = total
 	f.h.mu.Unlock()
-	if free := max(0, f.free-f.h.claim(f.e, needed)); needed > free {
-		return &shortage{needed: needed, free: free}
+	free := f.h.claim(f.e, needed)
+	if !root.held {
+		free += root.bytes // which is counted as needed
+	}
+	if needed > free {
+		return &shortage{needed: needed, free: max(0, free)}
 	}
 	return nil
 }
 
-// claim notes what the DAG of e will take, and returns what others that are under way
-// will still take: two that fit one by one, but not both, must not fill the store
-// together until both fail.
-func (h *Holder) claim(e *entry, needed int64) (others int64) {
+// claim notes what the DAG of e will take, and returns how many bytes could be held
+// besides what others that are under way will still take: two that fit one by one, but
+// not both, must not fill the store together until both fail.
+func (h *Holder) claim(e *entry, needed int64) (free int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for other, claimed := range h.claims {
-		if other != e {
-			others = saturate(others, max(0, claimed-other.taken.Load()))
+	others := func() (all int64) {
+		for other, claimed := range h.claims {
+			if other != e {
+				all = saturate(all, max(0, claimed-other.taken.Load()))
+			}
 		}
+		return all
+	}
+	// What others take meanwhile is to be missing in one of the two figures, and not
+	// in both or none.
+	for before := others(); ; {
+		free = h.store.Room() - before
+		after := others()
+		if after == before {
+			break
+		}
+		before = after
 	}
 	h.claims[e] = needed
-	return others
+	return free
 }
 
 func saturate(a, b int64) int64 {
