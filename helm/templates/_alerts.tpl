@@ -19,7 +19,7 @@
 
 {{/* The share of requests that failed with 5xx, over a window. Takes {series, window}. */}}
 {{- define "shoal.failures" -}}
-sum(rate(shoal_http_requests_total{ {{- .series }},code=~"5.."}[{{ .window }}])) / sum(rate(shoal_http_requests_total{ {{- .series }}}[{{ .window }}]))
+sum by (namespace, job) (rate(shoal_http_requests_total{ {{- .series }},code=~"5.."}[{{ .window }}])) / sum by (namespace, job) (rate(shoal_http_requests_total{ {{- .series }}}[{{ .window }}]))
 {{- end -}}
 
 {{/* That two windows burn the error budget some times too fast. Takes {root, series, long, short, times}. */}}
@@ -68,7 +68,7 @@ and
 
 {{- /* Does it spare the origin? */}}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalOriginAmplification" "for" "30m" "severity" "warning"
-  "expr" (printf "sum(rate(shoal_origin_bytes_total{%s}[30m])) / sum(rate(shoal_http_response_bytes_total{%s}[30m])) > %v\nand\nsum(rate(shoal_origin_bytes_total{%s}[30m])) > 131072" $s $s $rules.originAmplification $s)
+  "expr" (printf "sum by (namespace, job) (rate(shoal_origin_bytes_total{%s}[30m])) / sum by (namespace, job) (rate(shoal_http_response_bytes_total{%s}[30m])) > %v\nand\nsum by (namespace, job) (rate(shoal_origin_bytes_total{%s}[30m])) > 131072" $s $s $rules.originAmplification $s)
   "summary" "The edges read more from the origin than visitors read from them."
   "description" (printf "For each byte sent to visitors, %s bytes were read from the origins." $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalHomesUnreachable" "for" "10m" "severity" "warning"
@@ -76,7 +76,7 @@ and
   "summary" "A Shoal edge asks the origin for what is at home on other edges."
   "description" (printf "Edge %s cannot reach the homes of %s blocks per second and asks the origin for them, which other edges may do as well." $edge $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalHitRatioLow" "for" "1h" "severity" "warning"
-  "expr" (printf "100 * (1 - sum(rate(shoal_http_requests_total{%s,cache=\"origin\"}[1h])) / sum(rate(shoal_http_requests_total{%s,cache=~\"hit|disk|sibling|origin\"}[1h]))) < %v\nand\nsum(rate(shoal_http_requests_total{%s}[1h])) > 1" $s $s $rules.hitRatio $s)
+  "expr" (printf "100 * (1 - sum by (namespace, job) (rate(shoal_http_requests_total{%s,cache=\"origin\"}[1h])) / sum by (namespace, job) (rate(shoal_http_requests_total{%s,cache=~\"hit|disk|sibling|origin\"}[1h]))) < %v\nand\nsum by (namespace, job) (rate(shoal_http_requests_total{%s}[1h])) > 1" $s $s $rules.hitRatio $s)
   "summary" "Few requests are answered without the origin."
   "description" (printf "Only %s%% of the requests for content were answered without asking an origin during the last hour." $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalOriginDown" "for" "10m" "severity" "warning"
@@ -84,7 +84,7 @@ and
   "summary" "An origin fails."
   "description" "Origin {{ $labels.origin }} has failed so often that edges give it rest. What the fleet holds is served; the rest comes from other origins or fails.") }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalOriginWrongBytes" "severity" "critical"
-  "expr" (printf "sum by (namespace, job, origin) (increase(shoal_origin_requests_total{%s,outcome=\"mismatch\"}[15m])) > 0" $s)
+  "expr" (printf "sum by (namespace, job, origin) (increase(shoal_origin_requests_total{%s,outcome=\"mismatch\"}[15m])) > 0\nor\nsum by (namespace, job, origin) (shoal_origin_requests_total{%s,outcome=\"mismatch\"} unless shoal_origin_requests_total{%s,outcome=\"mismatch\"} offset 15m) > 0" $s $s $s)
   "summary" "An origin sends bytes that are not what was asked for."
   "description" (printf "Origin {{ $labels.origin }} sent %s blocks in 15 minutes whose bytes do not have the hash they were asked by. None was stored or served." $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalNamesStale" "for" "1h" "severity" "warning"

@@ -13,6 +13,7 @@
 //	edge_test.go        the rendered settings in real edges
 //	monitoring_test.go  rules and dashboard against the metrics of a real edge
 //	alerts_test.go      alerts that fire when they should and are silent otherwise
+//	series_test.go      a memory for Prometheus' query engine
 //	readme_test.go      the table in README.md; go test -run Readme -update writes it
 //
 // It is a module of its own so that Helm's and Kubernetes' packages are no

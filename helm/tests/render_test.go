@@ -80,7 +80,7 @@ func (r release) render() (objects, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if !chartutil.IsCompatibleRange(c.Metadata.KubeVersion, version.Version) {
+	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(c.Metadata.KubeVersion, version.Version) {
 		return nil, "", fmt.Errorf("chart requires kubeVersion: %s, which is incompatible with %s", c.Metadata.KubeVersion, version)
 	}
 	capabilities := chartutil.DefaultCapabilities.Copy()
