@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,9 +18,12 @@ import (
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 )
 
 // files is so many that some are at home on either edge.
@@ -145,6 +149,21 @@ func rules(t *testing.T, values ...string) []monitoringv1.Rule {
 	t.Helper()
 	list := release{name: "edge", namespace: "web", values: append([]string{"monitoring: {rules: {enabled: true}}"}, values...)}.must(t)
 	return one[*monitoringv1.PrometheusRule](t, list, "").Spec.Groups[0].Rules
+}
+
+// Prometheus itself would load the rules, the templates of their texts included.
+func TestRulesLoad(t *testing.T) {
+	for _, mode := range []string{"monitoring", "podmonitor"} {
+		list := release{name: "edge", namespace: "web", values: []string{modes(t)[mode]}}.must(t)
+		text, err := yaml.Marshal(one[*monitoringv1.PrometheusRule](t, list, "").Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+		for _, err := range errs {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
 }
 
 // panel is the part of a Grafana panel that is looked at.
