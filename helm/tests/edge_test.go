@@ -27,29 +27,32 @@ import (
 )
 
 // patience is how long a real edge may take for anything.
-const patience = 30 * time.Second
+const patience = time.Minute
 
-// binary builds the edge from the source beside the chart, once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "shoal-chart-")
-	if err != nil {
-		return "", err
+// builds is the folder that the edge is built into.
+var builds string
+
+func TestMain(m *testing.M) {
+	var err error
+	if builds, err = os.MkdirTemp("", "shoal-chart-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "shoal"), ".")
+	code := m.Run()
+	os.RemoveAll(builds)
+	os.Exit(code)
+}
+
+// binary builds the edge from the source beside the chart, when it is first needed.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(builds, "shoal")
+	build := exec.Command("go", "build", "-o", path, ".")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the edge: %w\n%s", err, out)
 	}
-	return filepath.Join(dir, "shoal"), nil
+	return path, nil
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
 
 func shoal(t *testing.T) string {
 	t.Helper()

@@ -21,7 +21,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/fake"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -236,16 +235,21 @@ type clusterObjects struct{ client dynamic.Interface }
 
 func cluster(there []runtime.Object) engine.ClientProvider {
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		panic(err)
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err)
+		}
 	}
 	return clusterObjects{fake.NewSimpleDynamicClient(scheme, there...)}
 }
 
-// GetClientFor implements engine.ClientProvider. The chart looks for Secrets only.
+// GetClientFor implements engine.ClientProvider, for what the chart may look up.
 func (c clusterObjects) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
-	if apiVersion != "v1" || kind != "Secret" {
-		return nil, false, fmt.Errorf("lookup of %s %s: the chart should only need Secrets", apiVersion, kind)
+	switch apiVersion + "/" + kind {
+	case "v1/Secret":
+		return c.client.Resource(corev1.SchemeGroupVersion.WithResource("secrets")), true, nil
+	case "apps/v1/StatefulSet":
+		return c.client.Resource(appsv1.SchemeGroupVersion.WithResource("statefulsets")), true, nil
 	}
-	return c.client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}), true, nil
+	return nil, false, fmt.Errorf("lookup of %s %s: a user may not be allowed to read that", apiVersion, kind)
 }

@@ -106,7 +106,7 @@ type node struct {
 	AdditionalProperties any              `json:"additionalProperties"`
 	Items                *node            `json:"items"`
 	OneOf                []*node          `json:"oneOf"`
-	Defs                 map[string]*node `json:"$defs"`
+	Defs                 map[string]*node `json:"definitions"`
 }
 
 func readSchema(t *testing.T) *node {
@@ -123,7 +123,7 @@ func readSchema(t *testing.T) *node {
 }
 
 func (n *node) resolve(root *node) *node {
-	if name, ok := strings.CutPrefix(n.Ref, "#/$defs/"); ok {
+	if name, ok := strings.CutPrefix(n.Ref, "#/definitions/"); ok {
 		return root.Defs[name]
 	}
 	return n

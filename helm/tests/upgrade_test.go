@@ -139,6 +139,18 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// An autoscaler that is switched on, or at work, finds as many edges as there were.
+func TestAutoscalerKeepsReplicas(t *testing.T) {
+	r := release{name: "edge", namespace: "web", values: []string{"replicaCount: 5"}}
+	before, _ := r.must(t).edge(t)
+	r.there = []runtime.Object{before.DeepCopy()}
+	r.values = []string{"autoscaling: {enabled: true}"}
+	after, _ := r.must(t).edge(t)
+	if after.Spec.Replicas == nil || *after.Spec.Replicas != 5 {
+		t.Errorf("replicas: %v, expected the 5 that are there", after.Spec.Replicas)
+	}
+}
+
 // Labels that a user adds later do not reach what cannot be changed.
 func TestAddedLabels(t *testing.T) {
 	r := release{name: "edge", namespace: "web"}
