@@ -12,6 +12,7 @@
 //	network_test.go     who may reach which port
 //	edge_test.go        the rendered settings in real edges
 //	monitoring_test.go  rules and dashboard against the metrics of a real edge
+//	dashboard_test.go   whether a person can read the dashboard
 //	alerts_test.go      alerts that fire when they should and are silent otherwise
 //	series_test.go      a memory for Prometheus' query engine
 //	readme_test.go      the table in README.md; go test -run Readme -update writes it
