@@ -174,6 +174,9 @@ func TestSettingsRestart(t *testing.T) {
 	if checksum("") == checksum("config: {gateway: {serve: any}}") {
 		t.Error("another setting, and the Pods stay as they are")
 	}
+	if checksum("restartOnConfigChange: false") != "" {
+		t.Error("the Pods restart although they are not to")
+	}
 	if checksum("") != checksum("service: {port: 8080}") {
 		t.Error("the Pods restart for the port of a Service")
 	}
