@@ -31,18 +31,26 @@ what it does not count, such as the kernel's buffers for the Pod's connections.
 {{- end -}}
 
 {{/*
-Bytes of content in memory. Beside it the process needs an eighth of it and 64 MiB
-(config.yaml, cache.memory); all of that has to fit into what the runtime may use.
+Bytes that the process needs beside its content and an eighth of it
+(docs/OPERATE.md): 64 MiB, 56 KiB for each request that waits for content, and 54
+for each block on disk, taken to be 64 KiB long, as in websites of small files.
 */}}
+{{- define "shoal.memoryBeside" -}}
+{{- $requests := mul (int64 .Values.config.gateway.max_requests) 57344 -}}
+{{- $index := mul (div (include "shoal.cacheDisk" . | int64) 65536) 54 -}}
+{{- add 67108864 $requests $index -}}
+{{- end -}}
+
+{{/* Bytes of content in memory: what fits into what the runtime may use. */}}
 {{- define "shoal.cacheMemory" -}}
 {{- $most := 0 -}}
 {{- with include "shoal.goMemoryLimit" . -}}
-{{- $most = div (mul (sub (int64 .) 67108864) 8) 9 -}}
+{{- $most = div (mul (sub (int64 .) (include "shoal.memoryBeside" $ | int64)) 8) 9 -}}
+{{- if lt $most 16777216 -}}
+{{- fail (printf "resources.limits.memory: %v is too little for config.gateway.max_requests (%d) and a disk cache of this size; raise it, or lower max_requests: each takes 56 KiB" $.Values.resources.limits.memory (int64 $.Values.config.gateway.max_requests)) -}}
+{{- end -}}
 {{- end -}}
 {{- $asked := .Values.cache.memory | toString -}}
-{{- if and (include "shoal.memoryLimit" .) (lt $most 16777216) -}}
-{{- fail (printf "resources.limits.memory: %v is too little for an edge; expected at least 128Mi" .Values.resources.limits.memory) -}}
-{{- end -}}
 {{- if $asked -}}
 {{- $bytes := include "shoal.bytes" (dict "name" "cache.memory" "value" .Values.cache.memory) | int64 -}}
 {{- if and $most (gt $bytes $most) -}}

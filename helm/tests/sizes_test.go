@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func TestDisk(t *testing.T) {
 	}{
 		{"persistence: {size: 100Gi}", 85 * gib},
 		{"persistence: {size: 100G}", 85e9},
-		{"persistence: {size: 1.5Ti}", 1536 * gib * 85 / 100},
+		{"{persistence: {size: 1.5Ti}, resources: {limits: {memory: 8Gi}}}", 1536 * gib * 85 / 100},
 		{"persistence: {size: 107374182400}", 85 * gib},
 		{"{persistence: {size: 100Gi}, cache: {disk: 95Gi}}", 95 * gib},
 		{"{persistence: {size: 100Gi, enabled: false}, cache: {disk: 1GiB}}", gib},
@@ -78,11 +79,19 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-// Whatever the limit: the cache, what it needs beside it, and the runtime's limit
+// Whatever the limit: the cache, what is needed beside it, and the runtime's limit
 // fit into each other.
 func TestMemory(t *testing.T) {
-	for limit, bytes := range map[string]int64{"128Mi": 128 * mib, "256Mi": 256 * mib, "1Gi": gib, "64Gi": 64 * gib, "2G": 2e9} {
-		list := release{name: "edge", namespace: "web", values: []string{"resources: {limits: {memory: " + limit + "}, requests: {memory: 128Mi}}"}}.must(t)
+	for _, c := range []struct {
+		limit    string
+		bytes    int64
+		requests int64
+		size     string
+	}{
+		{"512Mi", 512 * mib, 4096, "20Gi"}, {"1Gi", gib, 4096, "20Gi"}, {"64Gi", 64 * gib, 100_000, "4Ti"}, {"2G", 2e9, 4096, "500Gi"}, {"128Mi", 128 * mib, 256, "1Gi"},
+	} {
+		list := release{name: "edge", namespace: "web", values: []string{fmt.Sprintf(
+			"{resources: {limits: {memory: %s}, requests: {memory: 128Mi}}, config: {gateway: {max_requests: %d}}, persistence: {size: %s}}", c.limit, c.requests, c.size)}}.must(t)
 		_, edge := list.edge(t)
 		var goLimit int64
 		for _, v := range edge.Env {
@@ -92,12 +101,13 @@ func TestMemory(t *testing.T) {
 				}
 			}
 		}
-		cache := settings(t, list).Cache.Memory
-		if goLimit > bytes*9/10 || goLimit < bytes*8/10 {
-			t.Errorf("%s: GOMEMLIMIT is %d", limit, goLimit)
+		if goLimit > c.bytes*9/10 || goLimit < c.bytes*8/10 {
+			t.Errorf("%s: GOMEMLIMIT is %d", c.limit, goLimit)
 		}
-		if needs := cache + cache/8 + 64*mib; needs > goLimit || needs < goLimit-2*mib {
-			t.Errorf("%s: a cache of %d needs %d, and the runtime may use %d", limit, cache, needs, goLimit)
+		cache := settings(t, list).Cache
+		beside := 64*mib + c.requests*56<<10 + cache.Disk/(64<<10)*54
+		if needs := cache.Memory + cache.Memory/8 + beside; needs > goLimit || needs < goLimit-2*mib {
+			t.Errorf("%s: a cache of %d needs %d, and the runtime may use %d", c.limit, cache.Memory, needs, goLimit)
 		}
 	}
 }
@@ -121,6 +131,7 @@ func TestMemoryThatDoesNotFit(t *testing.T) {
 		"{resources: {limits: {memory: 64Mi}, requests: {memory: 64Mi}}}":                     "resources.limits.memory",
 		"{resources: {limits: {memory: half}}}":                                               "resources.limits.memory",
 		"{cache: {memory: 16Mi}, resources: {limits: {memory: 64Mi}, requests: {memory: 1}}}": "resources.limits.memory",
+		"{resources: {limits: {memory: 256Mi}, requests: {memory: 1}}}":                       "max_requests",
 	} {
 		if err := (release{name: "edge", namespace: "web", values: []string{values}}).refused(t); !strings.Contains(err, want) {
 			t.Errorf("%s: %s", values, err)
@@ -128,13 +139,15 @@ func TestMemoryThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// The file that the sizes are derived by says what an edge needs beside its cache.
+// The page that the sizes are derived by says what an edge needs beside its cache.
 func TestMemoryRuleIsTheEdges(t *testing.T) {
-	text, err := os.ReadFile("../../config.yaml")
+	text, err := os.ReadFile("../../docs/OPERATE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if words := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "#", "")), " "); !strings.Contains(words, "allow the process an eighth of this and 64 MiB") {
-		t.Error("config.yaml has another rule for memory than the chart (templates/_sizes.tpl)")
+	for _, part := range []string{"`cache.memory` x 1.125 + 64 MiB", "54 bytes for each block on disk", "56 KiB for each request that waits for content"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("docs/OPERATE.md has another rule for memory than the chart (templates/_sizes.tpl): it lacks %q", part)
+		}
 	}
 }
