@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ipfs/go-cid"
 
@@ -31,6 +32,7 @@ const (
 type stored struct {
 	ID       string            `json:"id"`
 	CID      string            `json:"cid"`
+	Text     string            `json:"text,omitempty"`
 	Name     string            `json:"name,omitempty"`
 	Origins  []string          `json:"origins,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
@@ -38,13 +40,18 @@ type stored struct {
 	Owner    string            `json:"owner"`
 	Created  int64             `json:"created"` // milliseconds since 1970
 	Replaces string            `json:"replaces,omitempty"`
+	Old      string            `json:"old,omitempty"` // a CID
 }
 
 func encode(p *record.Pin) (json.RawMessage, error) {
-	raw, err := json.Marshal(stored{
-		ID: p.ID, CID: p.CID.String(), Name: p.Name, Origins: p.Origins, Meta: p.Meta,
+	s := stored{
+		ID: p.ID, CID: p.CID.String(), Text: p.Text, Name: p.Name, Origins: p.Origins, Meta: p.Meta,
 		Replicas: p.Replicas, Owner: p.Owner, Created: p.Created.UnixMilli(), Replaces: p.Replaces,
-	})
+	}
+	if p.Old.Defined() {
+		s.Old = p.Old.String()
+	}
+	raw, err := json.Marshal(s)
 	if err == nil && len(raw) > maxRecord {
 		err = fmt.Errorf("pin %.40q is too large: %d bytes, at most %d", p.ID, len(raw), maxRecord)
 	}
@@ -64,8 +71,13 @@ func decode(raw []byte) (*record.Pin, error) {
 		return nil, fmt.Errorf("pin %.40q: cid %.80q: %w", s.ID, s.CID, err)
 	}
 	p := &record.Pin{
-		Request: record.Request{CID: c, Name: s.Name, Origins: s.Origins, Meta: s.Meta, Replicas: s.Replicas},
+		Request: record.Request{CID: c, Text: s.Text, Name: s.Name, Origins: s.Origins, Meta: s.Meta, Replicas: s.Replicas},
 		ID:      s.ID, Owner: s.Owner, Created: time.UnixMilli(s.Created).UTC(), Replaces: s.Replaces,
+	}
+	if s.Old != "" {
+		if p.Old, err = cid.Decode(s.Old); err != nil {
+			return nil, fmt.Errorf("pin %.40q: the old cid %.80q: %w", s.ID, s.Old, err)
+		}
 	}
 	return p, check(p)
 }
@@ -92,8 +104,8 @@ func check(p *record.Pin) error {
 		return fail("bytes of the replaced ID", len(p.Replaces), maxID)
 	case !p.CID.Defined():
 		return fmt.Errorf("pin %q has no CID", p.ID)
-	case len(p.Name) > record.MaxName:
-		return fail("bytes of the name", len(p.Name), record.MaxName)
+	case utf8.RuneCountInString(p.Name) > record.MaxName:
+		return fail("characters of the name", utf8.RuneCountInString(p.Name), record.MaxName)
 	case len(p.Origins) > record.MaxOrigins:
 		return fail("origins", len(p.Origins), record.MaxOrigins)
 	case len(p.Meta) > record.MaxMeta:

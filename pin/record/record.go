@@ -58,6 +58,9 @@ type Pin struct {
 	Created time.Time
 	// Replaces is the ID of the pin that this one took the place of; empty for none.
 	Replaces string
+	// Old is the root that this pin took the place of; [cid.Undef] for none. It is
+	// kept until this pin is pinned or has failed.
+	Old cid.Cid
 }
 
 // Operator owns the pins that are made at the operator's door.
