@@ -1,0 +1,182 @@
+package pin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	ds "github.com/ipfs/go-datastore"
+)
+
+// Member is one edge of the fleet.
+type Member struct {
+	Name string
+	// Present says that it can be counted on now.
+	Present bool
+	// Weight is its disk in bytes; 0 when it was never met.
+	Weight uint64
+	// Addrs are its multiaddrs, each with its peer ID at the end.
+	Addrs []string
+	Self  bool
+}
+
+// Fleet is what the pins need to know of the edges. Its methods may be called from
+// many goroutines at once.
+type Fleet interface {
+	// Members returns this edge and all others that are known.
+	Members() []Member
+	// Call has a member answer a method of [Pins.Handlers].
+	Call(ctx context.Context, member, method string, request, response any) error
+	// Ranker returns a function that ranks edges for the content with a multihash and
+	// returns the names of the first n. It is the same on every edge.
+	Ranker(among []Member) func(hash []byte, n int) []string
+}
+
+// blip is how long others wait before they take on what an absent edge had not
+// pinned yet. It covers a broken connection.
+const blip = 10 * time.Second
+
+// crew is who counts at one moment. It does not change.
+type crew struct {
+	self    Member
+	rank    func(hash []byte, n int) []string
+	present []Member // this edge included
+	// away are the edges that count for what they hold although they are absent. Those
+	// with true count for everything: they have hardly been away.
+	away map[string]bool
+}
+
+func (c *crew) isPresent(name string) bool {
+	return slices.ContainsFunc(c.present, func(m Member) bool { return m.Name == name })
+}
+
+func (c *crew) same(o *crew) bool {
+	return o != nil && maps.Equal(c.away, o.away) && slices.EqualFunc(c.present, o.present, func(a, b Member) bool {
+		return a.Name == b.Name && a.Weight == b.Weight && slices.Equal(a.Addrs, b.Addrs)
+	})
+}
+
+// seen is what is remembered of one edge.
+type seen struct {
+	Member
+	since time.Time // of its absence
+}
+
+// roster remembers who was there. One goroutine uses it.
+type roster struct {
+	grace time.Duration
+	store ds.Datastore
+	edges map[string]*seen
+	saved string
+}
+
+var rosterKey = ds.NewKey("/members")
+
+// newRoster has who was there when this edge stopped count as away from now on, so
+// that a restart of the whole fleet moves nothing.
+func newRoster(ctx context.Context, store ds.Datastore, grace time.Duration, now time.Time) (*roster, error) {
+	r := &roster{grace: grace, store: store, edges: map[string]*seen{}}
+	text, err := store.Get(ctx, rosterKey)
+	if errors.Is(err, ds.ErrNotFound) {
+		return r, nil
+	}
+	var weights map[string]uint64
+	if err == nil {
+		err = json.Unmarshal(text, &weights)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read who was in the fleet: %w", err)
+	}
+	for name, weight := range weights {
+		r.edges[name] = &seen{Member: Member{Name: name, Weight: weight}, since: now}
+	}
+	return r, nil
+}
+
+// look takes in the members of this moment and returns who counts.
+func (r *roster) look(members []Member, now time.Time) *crew {
+	c := &crew{away: map[string]bool{}}
+	known := make(map[string]bool, len(members))
+	for _, m := range members {
+		known[m.Name] = true
+		m.Present = m.Present || m.Self
+		if m.Self {
+			c.self = m
+		}
+		r.take(m, now)
+	}
+	for name, s := range r.edges {
+		if !known[name] && s.Present {
+			s.Present, s.since = false, now
+		}
+		gone := now.Sub(s.since)
+		switch {
+		case s.Present:
+			c.present = append(c.present, s.Member)
+		case gone < r.grace:
+			c.away[name] = gone < blip
+		case !known[name]:
+			delete(r.edges, name)
+		}
+	}
+	slices.SortFunc(c.present, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return c
+}
+
+func (r *roster) take(m Member, now time.Time) {
+	s := r.edges[m.Name]
+	if s == nil {
+		s = &seen{since: now}
+		r.edges[m.Name] = s
+	}
+	if !m.Present && s.Present {
+		s.since = now
+	}
+	if m.Weight == 0 {
+		m.Weight = s.Weight
+	}
+	s.Member = m
+}
+
+// ranked are all edges that count, for a [Fleet.Ranker]. One that was never met is
+// taken for one like this edge.
+func (r *roster) ranked(c *crew) []Member {
+	list := slices.Clone(c.present)
+	for name := range c.away {
+		list = append(list, r.edges[name].Member)
+	}
+	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	for i := range list {
+		if list[i].Weight == 0 {
+			list[i].Weight = c.self.Weight
+		}
+	}
+	return list
+}
+
+// save remembers who counts, for the next start.
+func (r *roster) save(ctx context.Context, c *crew) error {
+	weights := map[string]uint64{}
+	for _, m := range r.ranked(c) {
+		if m.Name != c.self.Name {
+			weights[m.Name] = m.Weight
+		}
+	}
+	text, err := json.Marshal(weights)
+	if err != nil || string(text) == r.saved {
+		return err
+	}
+	if err = r.store.Put(ctx, rosterKey, text); err == nil {
+		err = r.store.Sync(ctx, rosterKey)
+	}
+	if err != nil {
+		return fmt.Errorf("remember who is in the fleet: %w", err)
+	}
+	r.saved = string(text)
+	return nil
+}

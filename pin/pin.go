@@ -1,0 +1,244 @@
+package pin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	ds "github.com/ipfs/go-datastore"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/pin/database"
+	"github.com/shoal-cdn/shoal/pin/record"
+)
+
+// pinList is the fleet's list of pins; see package list.
+type pinList interface {
+	Start()
+	Add(ctx context.Context, pins ...record.Pin) error
+	Remove(ctx context.Context, ids ...string) error
+	Get(id string) (*record.Pin, bool)
+	All() iter.Seq[*record.Pin]
+	Owned(owner string) iter.Seq[*record.Pin]
+	Close() error
+}
+
+// holder has this edge's share; see package hold.
+type holder interface {
+	Start()
+	Hold(root cid.Cid, origins []string)
+	Let(root cid.Cid)
+	State(root cid.Cid) (Share, bool)
+	All() iter.Seq2[cid.Cid, Share]
+	Settle(root cid.Cid) error
+	Verify(ctx context.Context, root cid.Cid, progress func(Progress)) (Verified, error)
+	Close() error
+}
+
+// Progress is how far a verification is.
+type Progress struct {
+	Blocks int64 `json:"blocks"`
+	Bytes  int64 `json:"bytes"`
+}
+
+// Verified is what a verification found.
+type Verified struct {
+	Blocks   int64 `json:"blocks"`
+	Bytes    int64 `json:"bytes"`
+	Repaired int64 `json:"repaired"` // blocks that were damaged or missing and are not any more
+	Missing  int64 `json:"missing"`  // blocks that are not to be had
+}
+
+// Imports are what this edge's imports hold under names of their own. Pins take over
+// from them. It may be called from many goroutines at once.
+type Imports interface {
+	// Held lists the roots that imports hold.
+	Held() []cid.Cid
+	// Release ends what the import of a root holds, if it does.
+	Release(root cid.Cid) error
+}
+
+// Pins is this edge's part in the fleet's pins. It is safe for concurrent use.
+type Pins struct {
+	opts      Options
+	fleet     Fleet
+	imports   Imports
+	list      pinList
+	hold      holder
+	log       *slog.Logger
+	own       *journal
+	roster    *roster
+	unmetered func()
+	methods   map[string]Handler // of the list
+	orphans   []cid.Cid          // what imports held when this edge started
+	db        *database.Database // nil: somebody else's
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	work dirt // roots and pins that changed
+
+	mu       sync.RWMutex // guards what follows
+	closed   bool
+	crew     *crew
+	roots    map[cid.Cid]*root
+	pins     map[string]*record.Pin // by ID: those that roots have
+	counts   map[record.Status]int  // of pins
+	siblings map[string]*sibling
+	// mayLet says that this edge knows enough to let go of something.
+	mayLet bool
+	stamp  time.Time // the last that was given out
+	checks map[cid.Cid]*check
+	// exposed counts the roots that are pinned by the fleet, by multihash.
+	exposed map[string]int
+
+	// hashes has the keys of exposed, for readers that must not wait.
+	hashes sync.Map
+}
+
+// room is what newPins makes Pins of.
+type room struct {
+	list    pinList
+	hold    holder
+	fleet   Fleet
+	imports Imports
+	store   ds.Batching // for what the room itself remembers
+	log     *slog.Logger
+	metrics prometheus.Registerer
+}
+
+// newPins makes Pins that know nothing yet. The list and the holder tell it what
+// changed by changedPins and changedRoot.
+func newPins(opts Options) (*Pins, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Pins{
+		opts: opts, own: newJournal(), work: newDirt(),
+		roots: map[cid.Cid]*root{}, pins: map[string]*record.Pin{}, counts: map[record.Status]int{},
+		siblings: map[string]*sibling{}, checks: map[cid.Cid]*check{}, exposed: map[string]int{},
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// furnish gives Pins what they work with.
+func (p *Pins) furnish(r room) (err error) {
+	p.list, p.hold, p.fleet, p.imports, p.log = r.list, r.hold, r.fleet, r.imports, r.log
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	now := time.Now()
+	if p.roster, err = newRoster(p.ctx, r.store, p.opts.Grace, now); err != nil {
+		return fmt.Errorf("pins: %w", err)
+	}
+	p.setCrew(p.roster.look(p.fleet.Members(), now))
+	p.load()
+	if p.imports != nil {
+		p.orphans = p.imports.Held()
+	}
+	if p.unmetered, err = p.meter(r.metrics); err != nil {
+		return fmt.Errorf("pins: register metrics: %w", err)
+	}
+	return nil
+}
+
+// setCrew notes who counts.
+func (p *Pins) setCrew(c *crew) {
+	c.rank = p.fleet.Ranker(p.roster.ranked(c))
+	p.mu.Lock()
+	p.crew = c
+	p.mu.Unlock()
+}
+
+// changedPins is told by the list which pins came or went.
+func (p *Pins) changedPins(ids []string) { p.work.pins(ids) }
+
+// changedRoot is told by the holder that something became of a root.
+func (p *Pins) changedRoot(c cid.Cid) { p.work.root(record.Root(c)) }
+
+// Start goes on with what is being fetched, and begins to bring the list and what is
+// held together once ready is closed, which may be nil: when the siblings were met.
+func (p *Pins) Start(ready <-chan struct{}) {
+	p.hold.Start()
+	p.list.Start()
+	p.run(func() { p.attend(ready) })
+}
+
+// load takes up all that is there.
+func (p *Pins) load() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c, s := range p.hold.All() {
+		p.at(record.Root(c)).local = s
+		p.own.set(record.Root(c), s)
+	}
+	for pin := range p.list.All() {
+		p.setPin(pin.ID, pin)
+	}
+	for c, r := range p.roots {
+		p.rejudge(r)
+		p.work.root(c)
+	}
+}
+
+// run starts f unless the pins are closed.
+func (p *Pins) run(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Go(f)
+	return true
+}
+
+// Close ends what runs and returns when it has ended. What is held stays held.
+func (p *Pins) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	p.cancel()
+	p.running.Wait()
+	return p.dismantle()
+}
+
+// at returns the root, which may be a new one. p.mu is held.
+func (p *Pins) at(c cid.Cid) *root {
+	r := p.roots[c]
+	if r == nil {
+		r = &root{cid: c}
+		p.roots[c] = r
+	}
+	return r
+}
+
+// Pinned reports whether c is the root of something that the fleet pins, whatever the
+// version and codec of the CID. It is quick.
+func (p *Pins) Pinned(c cid.Cid) bool {
+	if !c.Defined() {
+		return false
+	}
+	_, ok := p.hashes.Load(string(c.Hash()))
+	return ok
+}
+
+// dismantle closes the list, what is held, and the database of both.
+func (p *Pins) dismantle() error {
+	p.unmetered()
+	err := errors.Join(p.list.Close(), p.hold.Close())
+	if p.db != nil {
+		err = errors.Join(err, p.db.Close())
+	}
+	return err
+}

@@ -1,0 +1,208 @@
+package pin
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/pin/record"
+)
+
+// Share is how far one edge is with one root.
+type Share struct {
+	// Status is empty for an edge that has nothing to do with the root.
+	Status record.Status
+	Blocks int64
+	Bytes  int64
+	// Reason says why it failed, or what it is waiting for.
+	Reason string
+	// Settled says that the fleet had enough replicas at some time.
+	Settled bool
+	// Unfit says that it failed for a reason that lies in the content or in the room
+	// for it: nothing that is missing could change that.
+	Unfit    bool
+	Since    time.Time
+	Verified time.Time
+}
+
+// report is a share as an edge told it.
+type report struct {
+	edge string
+	Share
+}
+
+// root is a DAG that somebody wants or holds. It is guarded by Pins.mu.
+type root struct {
+	cid  cid.Cid       // of version 1
+	pins []*record.Pin // of it
+	// heirs are the pins that took the place of one of this root.
+	heirs []*record.Pin
+	// sites are the edges with a site that leads or led here.
+	sites []string
+	// imported says that an import holds it on this edge; see imports.go.
+	imported bool
+	local    Share
+	reports  []report // of siblings, by name
+	status   record.Status
+}
+
+// idle reports whether there is nothing to remember.
+func (r *root) idle() bool {
+	return len(r.pins)+len(r.heirs)+len(r.sites)+len(r.reports) == 0 && !r.imported && r.local.Status == ""
+}
+
+// share returns how far an edge is.
+func (r *root) share(edge, self string) Share {
+	if edge == self {
+		return r.local
+	}
+	for i := range r.reports {
+		if r.reports[i].edge == edge {
+			return r.reports[i].Share
+		}
+	}
+	return Share{}
+}
+
+// setReport takes in what a sibling says; an empty status takes it out.
+func (r *root) setReport(edge string, s Share) {
+	at := slices.IndexFunc(r.reports, func(o report) bool { return o.edge == edge })
+	switch {
+	case at >= 0 && s.Status == "":
+		r.reports = slices.Delete(r.reports, at, at+1)
+	case at >= 0:
+		r.reports[at].Share = s
+	case s.Status != "":
+		r.reports = append(r.reports, report{edge, s})
+	}
+}
+
+// judgement is what this edge makes of a root.
+type judgement struct {
+	// wanted is how many edges are to hold it; 0 if none.
+	wanted int
+	// assigned are the edges that are to hold it, first in rank first.
+	assigned []string
+	// holders are the edges that are present and hold it whole.
+	holders []string
+	// need is how many of them there have to be.
+	need   int
+	status record.Status
+	settle bool // the fleet has enough of it now
+	hold   bool // here
+	let    bool // here
+}
+
+// wantedBy returns how many edges are to hold a root.
+func (p *Pins) wantedBy(r *root) int {
+	n := 0
+	for _, pin := range r.pins {
+		n = max(n, p.replicas(pin))
+	}
+	if len(r.sites) > 0 {
+		n = max(n, p.opts.Replicas)
+	}
+	return n
+}
+
+// hasHeir reports whether something is to take the place of a root and is still on its
+// way. Whoever holds the root keeps it until then; nobody begins to.
+func (p *Pins) hasHeir(r *root) bool {
+	return slices.ContainsFunc(r.heirs, func(heir *record.Pin) bool {
+		to := p.roots[record.Root(heir.CID)]
+		return to == nil || to.status != record.Pinned && to.status != record.Failed
+	})
+}
+
+func (p *Pins) replicas(pin *record.Pin) int {
+	if pin.Replicas > 0 {
+		return pin.Replicas
+	}
+	return p.opts.Replicas
+}
+
+// judge decides who is to hold a root, and how it stands. p.mu is held, if only for
+// reading.
+func (p *Pins) judge(r *root) judgement {
+	j := judgement{wanted: p.wantedBy(r)}
+	c := p.crew
+	settled := r.local.Settled && r.local.Status == record.Pinned
+	if r.local.Status == record.Pinned {
+		j.holders = append(j.holders, c.self.Name)
+	}
+	for i := range r.reports {
+		if s := &r.reports[i]; s.Status == record.Pinned && c.isPresent(s.edge) {
+			j.holders = append(j.holders, s.edge)
+			settled = settled || s.Settled
+		}
+	}
+	if j.wanted == 0 {
+		j.let = r.local.Status != "" && !p.hasHeir(r)
+		return j
+	}
+	j.need = min(j.wanted, len(c.present))
+	j.assigned = p.assign(r, j.wanted, settled)
+	j.status = p.statusOf(r, &j, settled)
+	j.settle = r.local.Status == record.Pinned && !r.local.Settled && len(j.holders) >= j.need
+
+	here := slices.Contains(j.assigned, c.self.Name)
+	j.hold = here || r.imported
+	if !j.hold && r.local.Status != "" {
+		j.let = r.local.Status != record.Pinned || p.surplus(r, &j)
+	}
+	return j
+}
+
+// assign returns the first edges in rank. One that is away counts for what it held,
+// but what it had not pinned yet is left to others.
+func (p *Pins) assign(r *root, n int, settled bool) []string {
+	c := p.crew
+	var list []string
+	for _, name := range c.rank(r.cid.Hash(), n+len(c.away)) {
+		if len(list) == n {
+			break
+		}
+		brief, away := c.away[name]
+		if !away || brief || settled || r.share(name, c.self.Name).Status == record.Pinned {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// surplus reports whether the edges that are to hold a root do so without this one.
+func (p *Pins) surplus(r *root, j *judgement) bool {
+	for _, name := range j.assigned {
+		if !slices.Contains(j.holders, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// statusOf returns the status of the pins of a root.
+func (p *Pins) statusOf(r *root, j *judgement, settled bool) record.Status {
+	if len(j.holders) >= j.need || settled {
+		return record.Pinned // whoever settled it is one of the holders
+	}
+	begun, failed, trying := len(j.holders) > 0, false, false
+	for _, name := range j.assigned {
+		switch r.share(name, p.crew.self.Name).Status {
+		case record.Failed:
+			failed = true
+		case record.Pinning:
+			begun, trying = true, true
+		case record.Pinned:
+		default:
+			trying = true
+		}
+	}
+	switch {
+	case failed && !trying:
+		return record.Failed
+	case begun:
+		return record.Pinning
+	}
+	return record.Queued
+}

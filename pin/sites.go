@@ -1,0 +1,67 @@
+package pin
+
+import (
+	"slices"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/pin/record"
+)
+
+// SetSites says where the sites of this edge lead: what each of them shows, and what
+// it is about to show. The fleet holds that, as long as any edge says so.
+func (p *Pins) SetSites(roots []cid.Cid) {
+	var all []cid.Cid
+	var texts []string
+	for _, c := range roots {
+		if c = record.Root(c); !slices.Contains(all, c) && len(all) < maxSites {
+			all, texts = append(all, c), append(texts, c.String())
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := p.crew.self.Name
+	own := p.siblings[name]
+	if own == nil {
+		own = &sibling{complete: true}
+		p.siblings[name] = own
+	}
+	p.setSites(name, own, all)
+	p.own.setSites(texts)
+}
+
+// Standing is how far the fleet is with a root.
+type Standing struct {
+	Status record.Status
+	// Reason says why it failed, or what is waited for.
+	Reason string
+	// Unfit says that it can never be pinned as things are: it does not fit, or is
+	// beyond the limits.
+	Unfit  bool
+	Blocks int64 // of the edge that is farthest
+	Bytes  int64
+}
+
+// Standing returns how far the fleet is with a root that is wanted.
+func (p *Pins) Standing(c cid.Cid) Standing {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	r := p.roots[record.Root(c)]
+	if r == nil {
+		return Standing{Status: record.Queued}
+	}
+	j := p.judge(r)
+	s := Standing{Status: j.status}
+	for _, name := range j.assigned {
+		share := r.share(name, p.crew.self.Name)
+		if share.Status != record.Pinned && share.Reason != "" {
+			s.Reason = name + ": " + share.Reason
+		}
+		s.Unfit = s.Unfit || share.Status == record.Failed && share.Unfit
+		if share.Blocks > s.Blocks {
+			s.Blocks, s.Bytes = share.Blocks, share.Bytes
+		}
+	}
+	s.Unfit = s.Unfit && s.Status == record.Failed
+	return s
+}
