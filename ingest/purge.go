@@ -55,7 +55,7 @@ func (in *Ingester) Purge(ctx context.Context, local Local, path string, unpin b
 	}
 	unpinned := false
 	if unpin {
-		if unpinned, err = in.unpin(root, target); err != nil {
+		if unpinned, err = in.Unpin(root, target); err != nil {
 			return Purged{}, err
 		}
 	}
@@ -91,8 +91,19 @@ func parsePath(path string) (cid.Cid, []string, error) {
 	return root, names, nil
 }
 
+// Resolve finds the CID that a path names, and the one that it begins with. It takes
+// the paths that Purge takes and asks from for the folders on the way.
+func Resolve(ctx context.Context, from Blocks, path string) (root, target cid.Cid, err error) {
+	root, names, err := parsePath(path)
+	if err != nil {
+		return cid.Undef, cid.Undef, err
+	}
+	target, err = resolve(ctx, from, root, names)
+	return root, target, err
+}
+
 // resolve follows names from root through folders that are on this edge.
-func resolve(ctx context.Context, local Local, root cid.Cid, names []string) (cid.Cid, error) {
+func resolve(ctx context.Context, local Blocks, root cid.Cid, names []string) (cid.Cid, error) {
 	at := root
 	dag := merkledag.NewReadOnlyDagService(localDAG{local})
 	for _, name := range names {
@@ -142,8 +153,8 @@ func entry(ctx context.Context, dag ipld.DAGService, nd ipld.Node, name string) 
 	return cid.Undef, errors.New("it is not a folder")
 }
 
-// unpin releases the imports of the given roots and reports whether there were any.
-func (in *Ingester) unpin(roots ...cid.Cid) (bool, error) {
+// Unpin releases the imports of the given roots and reports whether there were any.
+func (in *Ingester) Unpin(roots ...cid.Cid) (bool, error) {
 	in.keep.Lock()
 	defer in.keep.Unlock()
 	released := false
@@ -224,7 +235,7 @@ type PinnedError struct {
 func (e *PinnedError) Error() string {
 	switch {
 	case len(e.Imports) == 0:
-		return fmt.Sprintf("%s is pinned; remove the pin that holds it first", e.CID)
+		return fmt.Sprintf("%s is pinned; unpin it first, or purge it with unpin=true if the pin is the operator's", e.CID)
 	case e.Tried || e.Imports[0] != e.CID:
 		return fmt.Sprintf("%s is kept as part of the import of %s; purge that with unpin=true, or leave it", e.CID, e.Imports[0])
 	}

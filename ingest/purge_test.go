@@ -85,7 +85,7 @@ func TestPurgeOfWhatAPinHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := in.Purge(t.Context(), m, res.CID.String(), true)
-	if err == nil || !strings.Contains(err.Error(), "remove the pin") || m.size() != 1 {
+	if err == nil || !strings.Contains(err.Error(), "unpin it first") || m.size() != 1 {
 		t.Errorf("got %v", err)
 	}
 }
