@@ -57,7 +57,7 @@ func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 		out.linger(r.Body)
 		return
 	}
-	result := AddResult{CID: done.CID.String(), Name: params.Name, Pinned: params.Pin, Bytes: done.Bytes, Blocks: done.Blocks, Files: done.Files, URL: a.deps.URL(done.CID)}
+	result := AddResult{CID: done.CID.String(), Name: params.Name, Pinned: params.Pin, Pins: done.Pins, Bytes: done.Bytes, Blocks: done.Blocks, Files: done.Files, URL: a.deps.URL(done.CID)}
 	if len(done.Roots) > 1 {
 		for _, root := range done.Roots {
 			result.Roots = append(result.Roots, root.String())

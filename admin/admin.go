@@ -46,7 +46,8 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Reload == nil || deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
+	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Pins == nil || deps.Reload == nil ||
+		deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
 		return nil, errors.New("admin: a dependency is missing")
 	}
 	a := &Admin{opts: opts, deps: deps, log: log, page: newPage(), slots: make(chan struct{}, opts.MaxImports)}
@@ -69,6 +70,8 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 func (a *Admin) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(a.recoverPanics, secureHeaders, a.crossOrigin)
+	r.HandleFunc("/pins", a.service)
+	r.HandleFunc("/pins/*", a.service)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, NotFound, "nothing is at "+clip(r.URL.Path))
 	})
@@ -85,6 +88,7 @@ func (a *Admin) routes() http.Handler {
 		r.Use(a.localHost, a.bearer)
 		r.Post("/api/v1/add", a.add)
 		r.Post("/api/v1/purge", a.purge)
+		a.pinRoutes(r)
 		r.Post("/api/v1/reload", a.reload)
 		r.With(answerInTime).Get("/api/v1/stats", a.stats)
 		r.With(answerInTime).Get("/api/v1/swarm", a.members)

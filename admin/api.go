@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"mime/multipart"
+	"net/http"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,10 @@ type Deps struct {
 	Purge func(ctx context.Context, path string, unpin bool) (Purged, error)
 	// Fleet is this edge's fleet, if only of one.
 	Fleet Fleet
+	// Pins are the fleet's.
+	Pins Pins
+	// PinService is the pinning service at /pins; it alone may be nil.
+	PinService http.Handler
 	// Reload reads the settings again and puts in force what can be.
 	Reload func() (ReloadResult, error)
 	// Stats returns the figures of this moment.
@@ -42,7 +48,7 @@ type Importer interface {
 
 // Params say what to do with an import.
 type Params struct {
-	Pin  bool   // keep it until it is purged with unpin
+	Pin  bool   // make a pin of it
 	Name string // a label for people
 	Wrap bool   // put the root into a folder
 }
@@ -61,6 +67,7 @@ type Imported struct {
 	Bytes  int64
 	Files  int64
 	Blocks int64
+	Pins   []string // IDs of the pins that were made of the roots
 }
 
 // Purged says what a purge removed, and how many blocks it left because something
@@ -78,6 +85,7 @@ type AddResult struct {
 	Roots  []string `json:"roots,omitempty"` // only when there are several
 	Name   string   `json:"name,omitempty"`
 	Pinned bool     `json:"pinned"`
+	Pins   []string `json:"pins,omitempty"` // IDs, one for each root
 	Bytes  int64    `json:"bytes"`
 	Blocks int64    `json:"blocks"`
 	Files  int64    `json:"files"`
@@ -132,8 +140,24 @@ type Stats struct {
 	// sibling, origin.
 	Blocks   map[string]Traffic `json:"blocks"`
 	Requests Requests           `json:"requests"`
-	// Imports are the root CIDs that were imported to stay.
+	// Imports are the root CIDs of imports that no pin has taken over yet.
 	Imports []string `json:"imports"`
+	// Pins counts the fleet's pins by status.
+	Pins map[string]int `json:"pins"`
+	// Waiting are the sites whose newest release is not live yet.
+	Waiting []WaitingSite `json:"waiting,omitempty"`
+}
+
+// WaitingSite is a site whose newest release is held back until it is pinned whole.
+type WaitingSite struct {
+	Site    string    `json:"site"`
+	Live    string    `json:"live"`    // path of the release that is shown
+	Release string    `json:"release"` // path of the one that waits
+	Since   time.Time `json:"since"`
+	Status  string    `json:"status"`
+	Blocks  int64     `json:"blocks"`
+	Bytes   int64     `json:"bytes"`
+	Reason  string    `json:"reason,omitempty"`
 }
 
 // Layer is how full one place for blocks is.

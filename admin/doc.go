@@ -9,6 +9,13 @@
 //	POST /api/v1/add         import: application/x-tar, multipart/form-data or
 //	                         application/vnd.ipld.car; ?name= &pin=false &wrap=true &progress=false
 //	POST /api/v1/purge       forget: ?path=CID or /ipfs/CID/path &unpin=true &fleet=true
+//	GET  /api/v1/pins        the fleet's pins, one JSON line each and a last one with their number:
+//	                         ?cid= &name= &match= &status= &before= &after= &limit=
+//	POST /api/v1/pins        pin: ?path=CID, /ipfs/... or /ipns/... &name= &replicas= &wait=true
+//	GET  /api/v1/pins/ID     how far each edge is; ID may be a CID; &wait=true until it is pinned or failed
+//	POST /api/v1/pins/ID/verify   have every edge that holds it read and check it
+//	DELETE /api/v1/pins/ID   unpin; ID may be a CID
+//	     /pins               the IPFS Pinning Service API, with tokens of its own
 //	POST /api/v1/reload      read the settings again; 422 and no change if they are wrong
 //	GET  /api/v1/swarm       the fleet's members; /where?cid= asks who holds a block
 //	GET  /debug/pprof/       Go's profiles
@@ -16,7 +23,7 @@
 // # Who may enter
 //
 // With a token, everything but /healthz, /readyz and the bare dashboard page needs
-// "Authorization: Bearer <token>"; a Prometheus server is given it as a
+// "Authorization: Bearer <token>" (and /pins one of its own tokens, always); a Prometheus server is given it as a
 // credential. Without a token the door opens on loopback addresses only, and
 // [Options.Validate] refuses any other. A browser on that machine is then the one
 // stranger who could come in, led by a foreign page: so a request must name a

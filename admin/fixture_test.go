@@ -38,6 +38,7 @@ type content struct {
 	stats    admin.Stats
 	reloaded admin.ReloadResult
 	roots    int
+	pins     pins
 }
 
 func newContent() *content { return &content{kept: map[cid.Cid]admin.Params{}, roots: 1} }
@@ -135,6 +136,7 @@ func (c *content) deps() admin.Deps {
 			return c.forget(path, unpin)
 		},
 		Fleet:    c,
+		Pins:     &c.pins,
 		Reload:   func() (admin.ReloadResult, error) { return c.reloaded, c.fail },
 		Stats:    func() admin.Stats { return c.stats },
 		Ready:    func() error { return c.ready },
@@ -152,11 +154,16 @@ type door struct {
 
 func open(t testing.TB, c *content, change func(*admin.Options)) *door {
 	t.Helper()
+	return openDeps(t, c.deps(), change)
+}
+
+func openDeps(t testing.TB, deps admin.Deps, change func(*admin.Options)) *door {
+	t.Helper()
 	opts := admin.DefaultOptions()
 	if change != nil {
 		change(&opts)
 	}
-	a, err := admin.New(opts, c.deps(), slog.New(slog.DiscardHandler))
+	a, err := admin.New(opts, deps, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
