@@ -21,6 +21,7 @@ type Config struct {
 	Swarm   Swarm    `yaml:"swarm"`
 	Origins []Origin `yaml:"origins" reload:"live"`
 	Names   Names    `yaml:"names"`
+	Pin     Pin      `yaml:"pin"`
 	Admin   Admin    `yaml:"admin"`
 	Log     Log      `yaml:"log"`
 }
@@ -82,6 +83,16 @@ type Origin struct {
 type Names struct {
 	Resolvers   []string `yaml:"resolvers"`
 	IPNSGateway string   `yaml:"ipns_gateway"`
+}
+
+// Pin is what the fleet keeps for good.
+type Pin struct {
+	Tokens    []Secret `yaml:"tokens" reload:"live"`
+	TokenFile string   `yaml:"token_file" reload:"live"`
+	Replicas  int      `yaml:"replicas"`
+	Sites     bool     `yaml:"sites" reload:"live"`
+	Grace     Duration `yaml:"grace"`
+	GiveUp    Duration `yaml:"give_up"`
 }
 
 // Admin is the operator's door.

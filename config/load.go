@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/shoal-cdn/shoal/pin/service"
 )
 
 // Prefix is what the environment variables of all settings begin with.
@@ -192,6 +194,28 @@ func (l *Loaded) readSecrets() error {
 		if *s.secret == "" {
 			return fmt.Errorf("%s_file: %s is empty; expected a secret on its first line", s.key, *s.file)
 		}
+	}
+	return l.readPinTokens()
+}
+
+// readPinTokens adds the tokens in the file to those of the configuration.
+func (l *Loaded) readPinTokens() error {
+	if l.Pin.TokenFile == "" {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Clean(l.Pin.TokenFile))
+	if err != nil {
+		return fmt.Errorf("pin.token_file: read the tokens: %w", err)
+	}
+	tokens, err := service.ParseTokens(string(text))
+	if err != nil {
+		return fmt.Errorf("pin.token_file: %s: %w", l.Pin.TokenFile, err)
+	}
+	for _, token := range tokens {
+		l.Pin.Tokens = append(l.Pin.Tokens, Secret(token))
+	}
+	if len(tokens) == 0 {
+		return fmt.Errorf("pin.token_file: %s has no token; expected one on each line", l.Pin.TokenFile)
 	}
 	return nil
 }

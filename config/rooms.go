@@ -10,6 +10,8 @@ import (
 	"github.com/shoal-cdn/shoal/gateway"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
+	"github.com/shoal-cdn/shoal/pin"
+	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
 )
@@ -18,6 +20,7 @@ import (
 // defaults of its rooms. It serves what is added to it.
 func Default() Config {
 	public, store, memory, operator := gateway.DefaultOptions(), blockstore.DefaultOptions(), cache.DefaultOptions(), admin.DefaultOptions()
+	pins := pin.DefaultOptions()
 	c := Config{
 		Data: "./data",
 		Gateway: Gateway{
@@ -30,6 +33,9 @@ func Default() Config {
 		},
 		Swarm: Swarm{Listen: swarm.DefaultOptions().Listen},
 		Cache: Cache{Memory: Size(memory.Bytes), Disk: Size(store.Capacity)},
+		Pin: Pin{
+			Replicas: pins.Replicas, Sites: true, Grace: Duration(pins.Grace), GiveUp: Duration(pins.Hold.GiveUp),
+		},
 		Admin: Admin{Listen: operator.Listen},
 		Log:   Log{Level: "info", Format: "text"},
 	}
@@ -132,5 +138,24 @@ func (c *Config) AdminOptions() admin.Options {
 	o := admin.DefaultOptions()
 	o.Listen = c.Admin.Listen
 	o.Token = c.Admin.Token.Reveal()
+	return o
+}
+
+// PinOptions returns what the pins are built from.
+func (c *Config) PinOptions() pin.Options {
+	o := pin.DefaultOptions()
+	o.Dir = filepath.Join(c.Data, "pins")
+	o.Replicas = c.Pin.Replicas
+	o.Grace = time.Duration(c.Pin.Grace)
+	o.Hold.GiveUp = time.Duration(c.Pin.GiveUp)
+	return o
+}
+
+// PinServiceOptions returns what the pinning service is built from.
+func (c *Config) PinServiceOptions() service.Options {
+	o := service.DefaultOptions()
+	for _, token := range c.Pin.Tokens {
+		o.Tokens = append(o.Tokens, token.Reveal())
+	}
 	return o
 }

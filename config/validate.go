@@ -42,7 +42,7 @@ func (c *Config) Validate() error {
 	}
 	for _, room := range []interface{ Validate() error }{
 		c.GatewayOptions(), c.CacheOptions(), c.StoreOptions(), c.OriginOptions(), c.NamesOptions(), c.AdminOptions(),
-		c.SwarmOptions(), c.AdmissionOptions(),
+		c.SwarmOptions(), c.AdmissionOptions(), c.PinOptions(), c.PinServiceOptions(),
 	} {
 		if err := room.Validate(); err != nil {
 			return err
