@@ -103,6 +103,7 @@ func startDemoEdge(_ context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
 	}
 	if spec.SiteHost != "" {
 		cfg.Sites = []config.Site{{Host: spec.SiteHost, Content: spec.SiteContent}}
+		cfg.Pin.Sites = false // the crowd shall fill the caches
 	}
 	// Warnings would tear the display, and the demo checks every answer itself.
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))

@@ -13,9 +13,13 @@
 // blocks, so that the disks of a fleet add up. A write that fails (a full disk) does
 // not fail the read. An edge without siblings is home to everything.
 //
+// Pins stand beside that path. They fetch through the disk and the fleet, not through
+// the memory; and between the gateway and the names stand the releases of sites, so
+// that visitors see whole ones only.
+//
 // # Start and stop
 //
-// [New] opens the block store, the swarm's listener, the origins' archives and both
+// [New] opens the block store, the swarm's listener, the origins' archives, the pins and both
 // doors, in that order, so that whatever is wrong with the set-up is an error before anything is
 // served. Run serves until its context ends, then drains: readiness fails, siblings
 // hear that this edge leaves, no new connection is taken, requests in flight finish within the configured time. Close

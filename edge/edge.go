@@ -23,6 +23,9 @@ import (
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
+	"github.com/shoal-cdn/shoal/pin"
+	"github.com/shoal-cdn/shoal/pin/release"
+	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
 )
@@ -55,6 +58,9 @@ type Edge struct {
 	swarm   *swarm.Swarm
 	origins *origin.Set
 	names   *names.Names
+	pins    *pin.Pins
+	sites   *release.Follower
+	service *service.Service
 	cache   *cache.Cache
 	local   *local
 	gateway *gateway.Gateway
@@ -83,7 +89,7 @@ func New(cfg config.Config, build Build) (*Edge, error) {
 	e := &Edge{build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
 	e.cfg.Store(&cfg)
 	for _, step := range []func() error{
-		e.openMetrics, e.openStore, e.openSwarm, e.openOrigins, e.openNames, e.openCache, e.openGateway, e.openAdmin, e.listen,
+		e.openMetrics, e.openStore, e.openSwarm, e.openOrigins, e.openNames, e.openPins, e.openSites, e.openCache, e.openGateway, e.openAdmin, e.listen,
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -124,7 +130,8 @@ func (e *Edge) openStore() (err error) {
 		return err
 	}
 	e.onClose(e.store.Close)
-	return nil
+	e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.room("ingest"))
+	return err
 }
 
 // openSwarm opens this edge's part of the fleet. An edge that stands alone has one
@@ -175,7 +182,7 @@ func (e *Edge) openCache() (err error) {
 
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.config().GatewayOptions(), gateway.Deps{
-		Blocks: fetching{e.local}, Names: e.names, Pins: e.store, Memory: e.cache,
+		Blocks: fetching{e.local}, Names: e.sites, Pins: pinned{e.store, e.pins}, Memory: e.cache,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
 	if err != nil {
@@ -186,11 +193,9 @@ func (e *Edge) openGateway() (err error) {
 }
 
 func (e *Edge) openAdmin() (err error) {
-	if e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.room("ingest")); err != nil {
-		return err
-	}
 	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
-		Import: importer{e.ingest}, Purge: e.purgeHere, Fleet: fleet{e}, Reload: e.Reload, Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
+		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e}, Pins: pins{e}, PinService: e.service, Reload: e.Reload,
+		Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
 	return err
 }
@@ -243,6 +248,8 @@ func (e *Edge) Run(ctx context.Context) error {
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
 		"swarm", e.swarm.Addrs(), "sites", len(e.config().Sites), "origins", e.origins.Len(), "serve", e.config().Gateway.Serve)
 	e.swarm.Start(e.origins)
+	e.pins.Start(e.swarm.Joined())
+	e.sites.Start()
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	gatewayCtx, drain := context.WithCancel(failed)
 	operatorCtx, closeOperator := context.WithCancel(failed)

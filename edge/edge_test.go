@@ -181,9 +181,10 @@ func TestASiteThroughEveryLayer(t *testing.T) {
 		}
 	}
 	for name := range pages {
-		check(e, name, "detail=origin")
+		check(e, name, "") // from the origin, or because it is pinned from the disk
 		check(e, name, "hit")
 	}
+	e.pinned(1)
 	origin.stop()
 	for name := range pages {
 		check(e, name, "hit")

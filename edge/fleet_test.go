@@ -16,7 +16,7 @@ import (
 
 // fleet starts n edges in front of origin, each of which knows the first, and waits
 // until all know each other.
-func fleet(t *testing.T, n int, origin *running) []*running {
+func fleet(t *testing.T, n int, origin *running, change ...func(*config.Config)) []*running {
 	t.Helper()
 	secret := edge.NewSecret()
 	var edges []*running
@@ -29,6 +29,9 @@ func fleet(t *testing.T, n int, origin *running) []*running {
 		cfg.Origins = []config.Origin{{Type: "gateway", URL: "http://" + origin.GatewayAddr().String()}}
 		if i > 0 {
 			cfg.Swarm.Peers = []string{"edge-0@" + edges[0].swarmAddr()}
+		}
+		for _, f := range change {
+			f(&cfg)
 		}
 		e := run(t, cfg)
 		e.secret = cfg.Swarm.Secret

@@ -13,25 +13,44 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
-// importer speaks the operator's door's language to the ingest room.
-type importer struct{ in *ingest.Ingester }
+// importer speaks the operator's door's language to the ingest room, and has pins be
+// made of what is to stay.
+type importer struct{ *Edge }
 
 func (i importer) Tar(ctx context.Context, r io.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
-	return imported(i.in.Tar(ctx, r, ingest.Params(p), reporting(progress)))
+	done, err := i.ingest.Tar(ctx, r, ingest.Params(p), reporting(progress))
+	return i.imported(ctx, p, done, err)
 }
 
 func (i importer) Multipart(ctx context.Context, r *multipart.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
-	return imported(i.in.Multipart(ctx, r, ingest.Params(p), reporting(progress)))
+	done, err := i.ingest.Multipart(ctx, r, ingest.Params(p), reporting(progress))
+	return i.imported(ctx, p, done, err)
 }
 
 func (i importer) CAR(ctx context.Context, r io.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
-	return imported(i.in.CAR(ctx, r, ingest.Params(p), reporting(progress)))
+	done, err := i.ingest.CAR(ctx, r, ingest.Params(p), reporting(progress))
+	return i.imported(ctx, p, done, err)
 }
 
-func imported(r ingest.Result, err error) (admin.Imported, error) { return admin.Imported(r), err }
+// imported makes pins of what an import holds.
+func (i importer) imported(ctx context.Context, p admin.Params, r ingest.Result, err error) (admin.Imported, error) {
+	done := admin.Imported{CID: r.CID, Roots: r.Roots, Bytes: r.Bytes, Files: r.Files, Blocks: r.Blocks}
+	if err != nil || !p.Pin {
+		return done, err
+	}
+	for _, root := range r.Roots {
+		view, err := i.pins.Import(ctx, record.Request{CID: root, Name: p.Name})
+		if err != nil {
+			return done, fmt.Errorf("%s is on this edge to stay, but the fleet has no pin of it: %w", root, err)
+		}
+		done.Pins = append(done.Pins, view.ID)
+	}
+	return done, nil
+}
 
 func reporting(progress func(admin.Progress)) func(ingest.Progress) {
 	return func(p ingest.Progress) { progress(admin.Progress(p)) }
@@ -39,6 +58,11 @@ func reporting(progress func(admin.Progress)) func(ingest.Progress) {
 
 // purgeHere makes this edge forget what a path names.
 func (e *Edge) purgeHere(ctx context.Context, path string, unpin bool) (admin.Purged, error) {
+	if unpin {
+		if err := e.dropPins(ctx, path); err != nil {
+			return admin.Purged{}, err
+		}
+	}
 	p, err := e.ingest.Purge(ctx, e.local, path, unpin)
 	e.gateway.Forget() // whatever was deleted, even when something could not be
 	return admin.Purged(p), err

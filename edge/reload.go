@@ -76,6 +76,10 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	if err != nil {
 		return nil, errors.Join(err, origins.Discard())
 	}
+	follow, err := e.sites.Prepare(sitesToPin(next))
+	if err != nil {
+		return nil, errors.Join(err, origins.Discard())
+	}
 
 	// From here on nothing can fail.
 	if e.build.Reloaded != nil {
@@ -85,7 +89,11 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	e.cache.Resize(int64(next.Cache.Memory))
 	origins.Commit()
 	e.swarm.Retry()
+	follow()
 	gateway()
+	if err := e.service.SetTokens(next.PinServiceOptions().Tokens); err != nil {
+		e.build.Log.Error("reload: the pinning service keeps its tokens", "err", err) // they were validated
+	}
 	door()
 	return origins.Reopened(), nil
 }

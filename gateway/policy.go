@@ -16,10 +16,10 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 )
 
-// Pins says what is kept here for good.
+// Pins says what is kept for good.
 type Pins interface {
-	// Pinned reports whether c is the root of something pinned on this edge. It
-	// is asked for each request and must be quick.
+	// Pinned reports whether c is pinned: here, or as a root by the fleet. It is
+	// asked for each request and must be quick.
 	Pinned(c cid.Cid) bool
 }
 
