@@ -42,7 +42,8 @@ One folder becomes the root of a website; one file becomes a file; several paths
 are put into a folder. A single path that ends in .car is imported as an archive
 of blocks. Hidden files are included; symbolic links are kept as links.
 
-What is added is pinned: it is never evicted until it is purged with --unpin.`,
+What is added is pinned: the fleet keeps it on as many edges as pin.replicas says,
+and never evicts it until it is unpinned with shoal pin rm.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return flags.run(cmd.Context(), env, paths)
@@ -90,9 +91,9 @@ func (f *addFlags) print(out io.Writer, r admin.AddResult) (err error) {
 	case f.quiet:
 		_, err = fmt.Fprintln(out, r.CID)
 	default:
-		kept := "pinned"
-		if !r.Pinned {
-			kept = "cached, not pinned"
+		kept := "cached, not pinned"
+		if r.Pinned {
+			kept = "pinned as " + strings.Join(r.Pins, ", ")
 		}
 		_, err = fmt.Fprintf(out, "cid   %s\nurl   %s\n      %s files, %s in %s blocks, %s\n", r.CID, r.URL,
 			humanize.Comma(r.Files), humanize.IBytes(uint64(r.Bytes)), humanize.Comma(r.Blocks), kept)

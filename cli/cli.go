@@ -81,6 +81,7 @@ func newRoot(env Environment) *cobra.Command {
 		newServe(env),
 		newDemo(env),
 		newAdd(env),
+		newPin(env),
 		newPurge(env),
 		newReload(env),
 		newSwarm(env),

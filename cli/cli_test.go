@@ -58,6 +58,14 @@ func TestExitCodes(t *testing.T) {
 		{"add . --edge http://127.0.0.1:1", nil, 1, "http://127.0.0.1:1"},
 		{"add nothing.car", nil, 1, "nothing.car"},
 		{"purge bafkqaaa --edge ftp://x", nil, 2, "ftp://x"},
+		{"pin", nil, 0, "Usage:"},
+		{"pin add", nil, 2, "pin add"},
+		{"pin add bafkqaaa --replicas 101", nil, 2, "--replicas 101"},
+		{"pin add bafkqaaa --edge http://127.0.0.1:1", nil, 1, "http://127.0.0.1:1"},
+		{"pin ls --cid nonsense", nil, 2, "--cid nonsense"},
+		{"pin ls --before yesterday", nil, 2, "--before yesterday"},
+		{"pin status", nil, 2, "pin status"},
+		{"pin rm", nil, 2, "pin rm"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			code, out, stderr := shoal(t, tc.environ, strings.Fields(tc.args)...)
@@ -157,6 +165,7 @@ func TestServeAddPurge(t *testing.T) {
 	if code != 0 || !strings.Contains(out, cid) {
 		t.Errorf("add --json: exit code %d, %q", code, out)
 	}
+	pinCommands(t, environ, cid)
 	if code, _, stderr := shoal(t, environ, "purge", cid); code != 1 || !strings.Contains(stderr, "unpin") {
 		t.Errorf("purge of pinned content: exit code %d, %s", code, stderr)
 	}
@@ -170,5 +179,46 @@ func TestServeAddPurge(t *testing.T) {
 	}
 	if strings.Contains(log.text.String(), "s3cret") {
 		t.Error("the token is in the log")
+	}
+}
+
+// pinCommands does what an operator does with pins of content that was added.
+func pinCommands(t *testing.T, environ []string, cid string) {
+	t.Helper()
+	code, out, stderr := shoal(t, environ, "pin", "add", "/ipfs/"+cid+"/index.html", "--name", "page", "--replicas", "1")
+	if code != 0 || !strings.Contains(out, "status  pinned, 1/1 replicas") || stderr != "" {
+		t.Errorf("pin add: exit code %d, %q, %q", code, out, stderr)
+	}
+	code, out, _ = shoal(t, environ, "pin", "ls")
+	if code != 0 || strings.Count(out, " pinned ") != 2 || !strings.Contains(out, cid) {
+		t.Errorf("pin ls: exit code %d, %q", code, out)
+	}
+	code, out, _ = shoal(t, environ, "pin", "ls", "--json", "--name", "PAGE", "--match", "iexact", "--status", "pinned,failed")
+	var pin struct{ ID, CID, Name, Status string }
+	if err := json.Unmarshal([]byte(out), &pin); err != nil || code != 0 || pin.Name != "page" || pin.Status != "pinned" {
+		t.Fatalf("pin ls --json: exit code %d, %q, %v", code, out, err)
+	}
+	for _, args := range [][]string{{"pin", "status", pin.ID, "--verify"}, {"pin", "status", pin.CID}} {
+		if code, out, stderr := shoal(t, environ, args...); code != 0 || !strings.Contains(out, "EDGE") || !strings.Contains(out, pin.ID) {
+			t.Errorf("%s: exit code %d, %q, %q", args, code, out, stderr)
+		}
+	}
+	code, out, _ = shoal(t, environ, "pin", "status", pin.ID, "--verify", "--json")
+	for line := range strings.Lines(out) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("pin status --json printed %q", line)
+		}
+	}
+	if code != 0 || !strings.Contains(out, `"verified"`) || !strings.Contains(out, `"edges"`) {
+		t.Errorf("pin status --json: exit code %d, %q", code, out)
+	}
+	if code, out, _ := shoal(t, environ, "pin", "rm", pin.CID); code != 0 || !strings.Contains(out, pin.ID) {
+		t.Errorf("pin rm: exit code %d, %q", code, out)
+	}
+	if code, _, stderr := shoal(t, environ, "pin", "rm", pin.ID); code != 1 || !strings.Contains(stderr, "no such pin") {
+		t.Errorf("pin rm of nothing: exit code %d, %q", code, stderr)
+	}
+	if code, _, stderr := shoal(t, environ, "pin", "add", "/ipns/not a name"); code != 1 || stderr == "" {
+		t.Errorf("pin add of nonsense: exit code %d, %q", code, stderr)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin"
 )
 
-// progress draws how far an import has come: on a terminal, and nowhere else.
+// progress draws how far something has come: on a terminal, and nowhere else.
 type progress struct{ bar *progressbar.ProgressBar }
 
 // newProgress returns a bar for total bytes (0: not known), or one that draws
@@ -34,11 +34,22 @@ func newProgress(env Environment, total int64, quiet bool) *progress {
 }
 
 func (p *progress) show(done admin.Progress) {
-	if p.bar == nil {
-		return
+	p.at(fmt.Sprintf("%s files, %s blocks", humanize.Comma(done.Files), humanize.Comma(done.Blocks)), done.Bytes)
+}
+
+// at shows how many bytes are done, and a text.
+func (p *progress) at(text string, bytes int64) {
+	if p.bar != nil {
+		p.bar.Describe(text)
+		_ = p.bar.Set64(bytes)
 	}
-	p.bar.Describe(fmt.Sprintf("%s files, %s blocks", humanize.Comma(done.Files), humanize.Comma(done.Blocks)))
-	_ = p.bar.Set64(done.Bytes)
+}
+
+// describe changes the text.
+func (p *progress) describe(text string) {
+	if p.bar != nil {
+		p.bar.Describe(text)
+	}
 }
 
 // finish clears the bar from the terminal.
