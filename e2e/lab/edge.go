@@ -187,6 +187,9 @@ func (e *Edge) Command(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
+// Client returns a client of the edge's admin API.
+func (e *Edge) Client() *client.Client { return e.client }
+
 // Members returns the fleet as this edge sees it.
 func (e *Edge) Members(ctx context.Context) ([]admin.Member, error) {
 	result, err := e.client.Members(ctx)
