@@ -384,3 +384,33 @@ func TestReloadOfPins(t *testing.T) {
 		t.Errorf("not pinned any more: status %d", code)
 	}
 }
+
+// A release that does not fit on the disk goes live all the same, and leaves nothing
+// protected.
+func TestASiteThatDoesNotFit(t *testing.T) {
+	cfg := settings(t)
+	cfg.Gateway.Serve = "any"
+	publisher := run(t, cfg)
+	names := newResolver(t)
+	names.lead(publisher.add(map[string]string{"index.html": "small"}))
+	cfg = settings(t)
+	cfg.Name = "site"
+	cfg.Cache = config.Cache{Memory: 8 << 20, Disk: 16 << 20}
+	cfg.Sites = []config.Site{{Host: "www.example.org", Content: "dnslink"}}
+	cfg.Names.Resolvers = []string{names.URL}
+	cfg.Origins = []config.Origin{{Type: "gateway", URL: "http://" + publisher.GatewayAddr().String()}}
+	e := run(t, cfg)
+	shows := func(want string) bool { _, _, body := e.get("www.example.org", "/"); return body == want }
+	until(t, "the small release", func() bool { return shows("small") })
+	e.pinned(1)
+	large := make([]byte, 24<<20)
+	for i := range large {
+		large[i] = byte(i>>16) ^ byte(i*7)
+	}
+	names.lead(publisher.add(map[string]string{"index.html": "large", "large.bin": string(large)}))
+	until(t, "the large release", func() bool { return shows("large") })
+	if code, _, body := e.get("www.example.org", "/large.bin"); code != http.StatusOK || body != string(large) {
+		t.Errorf("the large file: status %d, %d bytes", code, len(body))
+	}
+	until(t, "nothing is protected", func() bool { return e.Stats().Store.PinnedBlocks == 0 })
+}
