@@ -105,6 +105,10 @@ and
   "expr" (printf "shoal_store_pinned_missing_blocks{%s} > 0" $s)
   "summary" "Pinned content is damaged on a Shoal edge."
   "description" (printf "%s pinned blocks of edge %s went bad on its disk and have not come back from a sibling or an origin." $value $edge)) }}
+{{ include "shoal.alert" (dict "root" . "name" "ShoalPinsFailed" "for" "15m" "severity" "warning"
+  "expr" (printf "max by (namespace, job) (shoal_pins{%s,status=\"failed\"}) > 0" $s)
+  "summary" "Pins have failed."
+  "description" (printf "%s pins could not be made whole: nobody has some block of them, or there is no room." $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalDiskFailing" "severity" "warning"
   "expr" (printf "increase(shoal_store_corrupt_records_total{%s}[1h]) + increase(shoal_store_read_failures_total{%s}[1h]) + increase(shoal_store_write_failures_total{%s}[1h]) > 0" $s $s $s)
   "summary" "A Shoal edge's disk fails."

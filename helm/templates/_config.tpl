@@ -28,6 +28,9 @@
   "admin" (dict
     "listen" ":8081"
     "token_file" "/run/secrets/shoal/admin-token") -}}
+{{- if .Values.secrets.pinTokensKey -}}
+{{- $_ := set $decided "pin" (dict "token_file" "/run/secrets/shoal/pin-tokens") -}}
+{{- end -}}
 {{- mergeOverwrite (deepCopy .Values.config) $decided | toYaml -}}
 {{- end -}}
 

@@ -36,6 +36,8 @@ var healthy = []string{
 	`shoal_store_pinned_bytes{SELECT,pod="edge-0"} 40x720`,
 	`shoal_store_capacity_bytes{SELECT,pod="edge-0"} 100x720`,
 	`shoal_store_pinned_missing_blocks{SELECT,pod="edge-0"} 0x720`,
+	`shoal_pins{SELECT,pod="edge-0",status="pinned"} 9x720`,
+	`shoal_pins{SELECT,pod="edge-0",status="failed"} 0x720`,
 	`shoal_store_corrupt_records_total{SELECT,pod="edge-0"} 3x720`,
 	`shoal_store_read_failures_total{SELECT,pod="edge-0"} 0x720`,
 	`shoal_store_write_failures_total{SELECT,pod="edge-0"} 0x720`,
@@ -61,6 +63,7 @@ var broken = map[string]map[string]string{
 	"ShoalDiskFull":            {"shoal_store_disk_full": "0x700 1x20"},
 	"ShoalPinnedShareHigh":     {"shoal_store_pinned_bytes": "90x720"},
 	"ShoalPinnedBlocksMissing": {"shoal_store_pinned_missing_blocks": "0x680 4x40"},
+	"ShoalPinsFailed":          {`status="failed"`: "0x700 2x20"},
 	"ShoalDiskFailing":         {"shoal_store_read_failures_total": "0x700 0+1x20"},
 }
 

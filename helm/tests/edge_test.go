@@ -84,12 +84,15 @@ func mounted(t *testing.T, list objects) (file string, env []string) {
 	// A file that a mode mounts itself.
 	settings = strings.ReplaceAll(settings, "/run/secrets/origin/token", write("origin-token", []byte("token")))
 	file = write("config.yaml", []byte(settings))
-	return file, []string{
-		"SHOAL_SWARM_SECRET_FILE=" + write("swarm-secret", secret["swarm-secret"]),
-		"SHOAL_ADMIN_TOKEN_FILE=" + write("admin-token", secret["admin-token"]),
-		"SHOAL_TOKEN=" + string(secret["admin-token"]),
-		"SHOAL_DATA=" + filepath.Join(dir, "data"),
+	if tokens := secret["pin-tokens"]; tokens != nil {
+		env = append(env, "SHOAL_PIN_TOKEN_FILE="+write("pin-tokens", tokens))
 	}
+	return file, append(env,
+		"SHOAL_SWARM_SECRET_FILE="+write("swarm-secret", secret["swarm-secret"]),
+		"SHOAL_ADMIN_TOKEN_FILE="+write("admin-token", secret["admin-token"]),
+		"SHOAL_TOKEN="+string(secret["admin-token"]),
+		"SHOAL_DATA="+filepath.Join(dir, "data"),
+	)
 }
 
 // The settings of every mode are put to the edge's own strict decoder.

@@ -188,8 +188,7 @@ var undocumented = []string{".global", ".enabled", ".resources.claims", ".update
 // own or follows from one.
 var decided = []string{
 	"name", "data", "gateway.listen", "gateway.shutdown_delay", "gateway.drain_timeout", "cache.memory", "cache.disk",
-	"swarm.listen", "swarm.secret", "swarm.secret_file", "swarm.dns", "swarm.zone", "admin.listen", "admin.token", "admin.token_file",
-	"pin.tokens", // a ConfigMap is no place for them: pin.token_file
+	"swarm.listen", "swarm.secret", "swarm.secret_file", "swarm.dns", "swarm.zone", "admin.listen", "admin.token", "admin.token_file", "pin.tokens", "pin.token_file",
 }
 
 // differs are the defaults that are other ones in a cluster: logs are read by
