@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"sync/atomic"
 	"time"
@@ -233,14 +234,33 @@ func (h *Holder) sources(e *entry) sources {
 		if h.peer == nil {
 			break
 		}
-		peer, err := h.peer(o)
-		if err != nil {
-			h.log.Info("origin of a pin left out", "root", e.root.String(), "origin", o, "error", err)
-			continue
+		peer := e.peers[o]
+		if peer == nil {
+			var err error
+			if peer, err = h.peer(o); err != nil {
+				h.log.Info("origin of a pin left out", "root", e.root.String(), "origin", o, "error", err)
+				continue
+			}
+			if e.peers == nil {
+				e.peers = map[string]block.Getter{}
+			}
+			e.peers[o] = peer
 		}
 		s.getters = append(s.getters, peer)
 	}
 	return s
+}
+
+// dismissPeers closes those that can be closed. Until the DAG is whole or given up,
+// they stay, also between tries: one that cannot be reached from here may connect
+// meanwhile, if whoever made them lets it in.
+func (e *entry) dismissPeers() {
+	for o, peer := range e.peers {
+		if c, ok := peer.(io.Closer); ok {
+			c.Close()
+		}
+		delete(e.peers, o)
+	}
 }
 
 // get returns a block, verified, and where it came from; or an *absence.

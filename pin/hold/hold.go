@@ -45,7 +45,8 @@ type Config struct {
 	Store Store
 	// Fetch looks on the disk, then in the fleet, then at the origin.
 	Fetch block.Getter
-	// Peer returns a peer that a pin names as an origin; nil when there are none.
+	// Peer returns a peer that a pin names as an origin; nil when there are none. One
+	// that is an [io.Closer] is closed when the DAG is whole, has failed or is let go.
 	Peer func(multiaddr string) (block.Getter, error)
 	// Datastore has the states; all of it belongs to the Holder.
 	Datastore ds.Batching
@@ -131,6 +132,9 @@ func (h *Holder) Close() error {
 	h.mu.Unlock()
 	h.running.Wait()
 	h.letAll() // what was let go before is let go now
+	for _, e := range h.entries {
+		e.dismissPeers()
+	}
 	h.metrics.unregister()
 	return nil
 }
@@ -325,6 +329,7 @@ func (h *Holder) letAll() (again bool) {
 // release ends what is on the disk for a root: the state first, so that a kill in
 // between leaves an owner that the next start knows to be unwanted.
 func (h *Holder) release(e *entry) error {
+	e.dismissPeers()
 	if err := h.erase(e); err != nil {
 		return err
 	}

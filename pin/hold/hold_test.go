@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -372,6 +373,50 @@ func TestOrigins(t *testing.T) {
 	if _, most := peer.times(); most != 1 {
 		t.Errorf("the peer was asked %d times for one block", most)
 	}
+}
+
+// A peer is kept while its DAG is being fetched, also between tries, and closed when
+// that is over.
+func TestPeersAreClosed(t *testing.T) {
+	w := newWorld(t, capacity)
+	w.start()
+	peer := &closing{fleet: newFleet()}
+	w.peers["peer"] = peer
+	var dag []*block.Verified
+	for i, over := range []func(root cid.Cid){
+		func(root cid.Cid) {
+			peer.add(dag...)
+			w.Hold(root, []string{"another"}) // ends the pause
+			w.awaitStatus(root, record.Pinned)
+		},
+		func(root cid.Cid) { w.Let(root); w.awaitQuiet() },
+		func(cid.Cid) { w.stop() },
+	} {
+		dag = tree(i, 3, 1, 100)
+		peer.closed.Store(0)
+		w.Hold(dag[0].Cid(), []string{"peer"})
+		w.await(dag[0].Cid(), "tried", func(s State) bool { return s.Tries > 0 })
+		if peer.closed.Load() != 0 {
+			t.Fatal("closed between tries")
+		}
+		over(dag[0].Cid())
+		for end := time.Now().Add(10 * time.Second); peer.closed.Load() != 1; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("closed %d times", peer.closed.Load())
+			}
+		}
+	}
+}
+
+// closing is a peer that can be closed.
+type closing struct {
+	*fleet
+	closed atomic.Int32
+}
+
+func (c *closing) Close() error {
+	c.closed.Add(1)
+	return nil
 }
 
 // A peer that sends something else is not believed.

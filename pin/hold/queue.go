@@ -174,6 +174,9 @@ func (h *Holder) take(e *entry) (context.Context, *job) {
 // giveBack ends what take began, and plans the next try unless next is zero. The
 // caller holds mu.
 func (h *Holder) giveBack(e *entry, next time.Time) {
+	if e.saved.Status != record.Pinning {
+		e.dismissPeers()
+	}
 	e.busy.cancel(nil)
 	close(e.busy.done)
 	e.busy = nil

@@ -13,6 +13,7 @@ import (
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/query"
 
+	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -95,6 +96,7 @@ type entry struct {
 	large bool // more than largeDAG blocks are known of
 
 	pause backoff.ExponentialBackOff
+	peers map[string]block.Getter // the origins in use; for whoever has the entry to itself
 
 	blocks, bytes atomic.Int64 // of the walk that is under way
 	taken         atomic.Int64 // of bytes, how many were not held before it
