@@ -240,6 +240,7 @@ func TestSizesAndDurationsReadBack(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add("cache: {disk: 1GiB}\nsites: [{host: a.example, content: dnslink}]\n")
 	f.Add("a: &x [1]\nb: *x\n")
+	f.Add(":[1:")
 	f.Fuzz(func(t *testing.T, text string) {
 		file := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

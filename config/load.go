@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -106,9 +107,17 @@ func oneLine(err error) error {
 	return fmt.Errorf(" %s", first)
 }
 
+// plainKey is a key as settings have it. What is wrong may be that a file has quite
+// another one, and the YAML library takes some of those for a path that it cannot read
+// without a panic.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\[[0-9]+\])*(\.[A-Za-z0-9_-]+(\[[0-9]+\])*)*$`)
+
 // lineOf returns "LINE: " for the setting with the given key, or " " when it
 // cannot be told.
 func lineOf(doc *ast.File, key string) string {
+	if !plainKey.MatchString(key) {
+		return " "
+	}
 	path, err := yaml.PathString("$." + key)
 	if err != nil {
 		return " "

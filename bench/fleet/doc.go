@@ -26,7 +26,8 @@
 //     shoal_swarm_sibling_seconds). Nothing else is going on.
 //   - large: a file of 100 MB through an edge that has just joined and holds none of
 //     it, from its siblings; beside it the same bytes over one bare libp2p stream
-//     (TCP, TLS, yamux) between two processes.
+//     (TCP, TLS, yamux) between two processes, and over such a stream to a process
+//     that does nothing but hash them and pass them on over HTTP, to a third.
 //   - kill, freeze: one of four edges is killed or frozen half way through a cold
 //     crowd at the others. Freeze is compared with an undisturbed run.
 //   - roll: all edges are restarted one after the other under load.

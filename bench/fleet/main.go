@@ -58,6 +58,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "bare" {
 		exit(serveBare(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "relay" {
+		exit(serveRelay(os.Args[2]))
+	}
 	b := &bench{}
 	only := ""
 	flag.StringVar(&b.binary, "binary", "", "the `PROGRAM` to measure (default: built from this repository)")
