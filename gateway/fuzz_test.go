@@ -45,6 +45,9 @@ func FuzzRequest(f *testing.F) {
 			r.Host = host
 			r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}
 			r.RequestURI = r.URL.RequestURI()
+			if _, err := url.ParseRequestURI(r.RequestURI); err != nil {
+				t.Skip() // net/http answers that with 400 itself
+			}
 			if rng != "" {
 				r.Header.Set("Range", rng)
 			}
