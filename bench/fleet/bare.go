@@ -104,8 +104,8 @@ func dialBare(ctx context.Context, addr string) (host.Host, network.Stream, erro
 	return nil, nil, errors.Join(err, h.Close())
 }
 
-// serveRelay answers HTTP requests with what serveBare sends, hashed in pieces of the
-// size of a block: what an edge cannot do without. It prints its URL.
+// serveRelay answers HTTP requests with what serveBare sends, hashed in pieces of a
+// MiB: what an edge cannot do without. It prints its URL.
 func serveRelay(addr string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
