@@ -59,6 +59,16 @@ func (g getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	return b, block.Disk, err
 }
 
+// Use counts one use of a block, as reading it would, and reports whether it is here.
+// It reads no disk.
+func (s *Store) Use(c cid.Cid) bool {
+	if !c.Defined() || s.closed.Load() {
+		return false
+	}
+	e, ok := s.index.use(s.keys.key(c.Hash()))
+	return ok && e.present()
+}
+
 func isNotFound(err error) bool { return err != nil && ipld.IsNotFound(err) }
 
 // location is where a block's data lies: in the file of a segment that is acquired.

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,22 +20,77 @@ import (
 )
 
 // ErrClosed is returned for what is not in memory after [Cache.Close].
-var ErrClosed = errors.New("memory cache is closed")
+var ErrClosed = errors.New("cache is closed")
 
-// Cache is a byte-bounded LRU cache of blocks in front of another layer. It is
-// safe for concurrent use.
+// Disk is the block store of this edge. Its methods may be called from many
+// goroutines at once. What is not there is an error that ipld.IsNotFound recognises.
+type Disk interface {
+	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	// Has and GetSize read no disk.
+	Has(ctx context.Context, c cid.Cid) (bool, error)
+	GetSize(ctx context.Context, c cid.Cid) (int, error)
+	// ViewPart calls f with a part of a block, see the block store.
+	ViewPart(ctx context.Context, c cid.Cid, size, from, to int, f func([]byte) error) error
+	Put(ctx context.Context, b blocks.Block) error
+	DeleteBlock(ctx context.Context, c cid.Cid) error
+	// Use counts one use of a block, which is what keeps it, and reports whether it
+	// is there.
+	Use(c cid.Cid) bool
+	Pinned(c cid.Cid) bool
+}
+
+// Fleet decides whom to ask for what this edge lacks. Its methods may be called from
+// many goroutines at once.
+type Fleet interface {
+	// Rank returns the place of this edge among the homes of a block: 0 for the first
+	// home, -1 if it is none.
+	Rank(c cid.Cid) int
+	// Get asks the homes of a block, of which this edge is not the first.
+	Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
+	// Fill gets a block that is at home here from siblings or the origin. There is
+	// one Fill of a block at a time.
+	Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
+	// Stored is told of every block that came, for whoever asked for it before.
+	Stored(b blocks.Block)
+	// Used is told that a block was used here that is at home elsewhere. It must not
+	// block.
+	Used(c cid.Cid)
+}
+
+// Admission decides whether a block that came from elsewhere goes to this disk.
+type Admission interface {
+	ToDisk(c cid.Cid, data []byte, home bool) bool
+}
+
+// Config is what a [Cache] works with.
+type Config struct {
+	Disk      Disk
+	Admission Admission
+	Log       *slog.Logger          // nil: nothing is logged
+	Metrics   prometheus.Registerer // nil: nothing is registered
+}
+
+// Cache is the read path of an edge: its memory, its disk, and behind them the fleet.
+// It is safe for concurrent use.
 type Cache struct {
-	next   block.Getter
+	disk  Disk
+	admit Admission
+	fleet Fleet // set by Connect
+	log   *slog.Logger
+
 	shards []*shard
 	// seed spreads keys over the shards in a way that nobody outside can predict:
 	// content can be ground until its hash ends as one likes.
-	seed maphash.Seed
+	seed  maphash.Seed
+	start time.Time // for moment
 
 	budget   sync.Mutex // guards what follows
 	capacity int64
 	lent     int64
 
-	joined atomic.Uint64 // requests that waited for a flight another had started
+	joined   atomic.Uint64 // requests that waited for a flight another had started
+	restored atomic.Uint64 // blocks that went from memory back to the disk
+	writing  chan struct{} // a place for each of them that is being written
 
 	// life ends with Close, and every flight with it.
 	life    context.Context
@@ -44,26 +102,26 @@ type Cache struct {
 
 var _ block.Getter = (*Cache)(nil)
 
-// New returns an empty cache in front of next. Its metrics go to reg, which may
-// be nil.
-func New(opts Options, next block.Getter, reg prometheus.Registerer) (*Cache, error) {
+// New returns a cache with nothing in memory. [Cache.Connect] must follow before it
+// is used.
+func New(opts Options, cfg Config) (*Cache, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	n := shardCount(opts.Bytes)
 	life, end := context.WithCancel(context.Background())
 	c := &Cache{
-		next:     next,
-		capacity: opts.Bytes,
-		shards:   make([]*shard, n),
-		seed:     maphash.MakeSeed(),
-		life:     life,
-		end:      end,
+		disk: cfg.Disk, admit: cfg.Admission, log: cfg.Log, capacity: opts.Bytes,
+		shards: make([]*shard, n), seed: maphash.MakeSeed(), start: time.Now(),
+		writing: make(chan struct{}, maxRestoring), life: life, end: end,
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
 	}
 	for i := range c.shards {
 		c.shards[i] = newShard(opts.Bytes / int64(n))
 	}
-	unregister, err := c.register(reg)
+	unregister, err := c.register(cfg.Metrics)
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("cache: register metrics: %w", err)
@@ -72,19 +130,20 @@ func New(opts Options, next block.Getter, reg prometheus.Registerer) (*Cache, er
 	return c, nil
 }
 
-// Get returns the block from memory, or fetches it from the next layer together
-// with everyone else who wants it now. The Source is [block.Memory] on a hit and
-// otherwise what the next layer reported, also for those who joined its flight.
+// Connect says who is asked for what this edge lacks. It is called once, before
+// anything else.
+func (c *Cache) Connect(fleet Fleet) { c.fleet = fleet }
+
+// Get returns the block from memory, from the disk or from elsewhere, and keeps it in
+// memory. The Source is where it was found, also for those who joined the fetch.
 //
-// When ctx ends first, Get returns at once with an error that wraps its cause.
-// The next layer sees neither ctx's deadline nor its end; it sees the values of
-// the ctx that started the flight (so that a trace shows what caused a fetch), and
-// must not let them decide the answer, which others may share.
+// When ctx ends first, Get returns at once with an error that wraps its cause; a block
+// that is in memory is returned even then. A fetch sees neither ctx's deadline nor its
+// end; it sees the values of the ctx that started it (so that a trace shows what caused
+// it), and must not let them decide the answer, which others may share.
 func (c *Cache) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
-	key := keyOf(id)
-	sh := c.shardOf(key)
-	if b, ok := sh.get(key); ok {
-		return as(b, id), block.Memory, nil
+	if b, ok := c.inMemory(id); ok {
+		return b, block.Memory, nil
 	}
 	if err := block.CheckCID(id); err != nil {
 		return nil, 0, err
@@ -92,94 +151,133 @@ func (c *Cache) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source
 	if b, ok, err := inline(id); ok {
 		return b, block.Memory, err
 	}
-	if ctx.Err() != nil {
-		return nil, 0, ended(ctx, id)
+	return c.join(ctx, id, purpose{fill: c.fleet.Rank(id) == 0, keep: true})
+}
+
+// Fill is Get for a block that the fleet has found to be at home here, on behalf of
+// siblings: what comes goes to the disk and not into memory.
+func (c *Cache) Fill(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+	if b, ok := c.inMemory(id); ok {
+		return b, block.Memory, nil
 	}
-	b, f, err := c.board(ctx, sh, key, id)
-	if err != nil {
-		return nil, 0, err
-	}
-	if b != nil {
+	return c.join(ctx, id, purpose{fill: true})
+}
+
+// Aside is Get for whoever keeps what comes on the disk itself, as pins do: it does not
+// stay in memory, which belongs to visitors.
+func (c *Cache) Aside() block.Getter { return aside{c} }
+
+type aside struct{ *Cache }
+
+// Get implements [block.Getter].
+func (a aside) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+	if b, ok := a.shardOf(keyOf(id)).peek(keyOf(id)); ok {
 		return as(b, id), block.Memory, nil
 	}
-	return f.wait(ctx, id)
+	return a.join(ctx, id, purpose{fill: a.fleet.Rank(id) == 0})
 }
 
-// Peek returns the block if it is in memory, without counting as a use of it.
-func (c *Cache) Peek(id cid.Cid) (blocks.Block, bool) {
-	key := keyOf(id)
-	b, ok := c.shardOf(key).peek(key)
-	if !ok {
-		return nil, false
+// load is what a flight does: look on the disk, else have the fleet find the block.
+func (c *Cache) load(ctx context.Context, f *flight) (blocks.Block, block.Source, error) {
+	b, err := c.disk.Get(ctx, f.id)
+	if err == nil {
+		return b, block.Disk, nil
 	}
-	return as(b, id), true
+	if !ipld.IsNotFound(err) {
+		// The disk failing is no reason to fail a request that others can answer.
+		c.log.Warn("block store: read failed, asking further", "cid", f.id.String(), "err", err)
+	}
+	if f.fill {
+		return c.fleet.Fill(ctx, f.id)
+	}
+	return c.fleet.Get(ctx, f.id)
 }
 
-// Has reports whether the block is in memory, without counting as a use of it.
-func (c *Cache) Has(id cid.Cid) bool {
-	key := keyOf(id)
-	_, ok := c.shardOf(key).peek(key)
-	return ok
+// settle tells whoever else asked for the block that a flight brought, and writes it to
+// the disk if it belongs there: it is at home here, or is hot, or leads to others.
+// A write that fails fails no request.
+func (c *Cache) settle(ctx context.Context, f *flight) {
+	if f.src == block.Disk {
+		return
+	}
+	c.fleet.Stored(f.b)
+	if !c.admit.ToDisk(f.id, f.b.RawData(), f.fill && c.fleet.Rank(f.id) >= 0) || f.gone() {
+		return
+	}
+	if err := c.disk.Put(ctx, f.b); err != nil {
+		// The store counts its failed writes in a metric; one line for each block
+		// would drown the log while a disk is full.
+		c.log.Debug("block store: not kept", "cid", f.id.String(), "err", err)
+	}
+	if f.gone() {
+		// Purged while it was written.
+		_ = c.disk.DeleteBlock(ctx, f.id)
+	}
 }
 
-// Remove forgets the block, and sees to it that a fetch under way now does not
-// bring it back. It reports whether the block was in memory.
-func (c *Cache) Remove(id cid.Cid) bool {
-	key := keyOf(id)
-	return c.shardOf(key).remove(key)
+// Has reports whether the block is on this edge, in memory or on disk. It reads no
+// disk, and is no use of the block.
+func (c *Cache) Has(ctx context.Context, id cid.Cid) (bool, error) {
+	if _, ok := c.shardOf(keyOf(id)).peek(keyOf(id)); ok {
+		return true, nil
+	}
+	return c.disk.Has(ctx, id)
 }
 
-// Clear forgets every block, and sees to it that the fetches under way now do not
-// bring any back.
+// GetLocal returns the block from memory or disk, and asks nobody else.
+func (c *Cache) GetLocal(ctx context.Context, id cid.Cid) (blocks.Block, error) {
+	if b, ok := c.inMemory(id); ok {
+		return b, nil
+	}
+	return c.disk.Get(ctx, id)
+}
+
+// ViewPart reads a part of a block from the disk, see [Disk].
+func (c *Cache) ViewPart(ctx context.Context, id cid.Cid, size, from, to int, f func([]byte) error) error {
+	return c.disk.ViewPart(ctx, id, size, from, to, f)
+}
+
+// Put keeps a block on the disk that is at home here.
+func (c *Cache) Put(ctx context.Context, b blocks.Block) error {
+	c.admit.ToDisk(b.Cid(), b.RawData(), true)
+	return c.disk.Put(ctx, b)
+}
+
+// Pinned reports whether somebody holds the block on the disk.
+func (c *Cache) Pinned(id cid.Cid) bool { return c.disk.Pinned(id) }
+
+// Delete forgets a block that nobody holds on the disk, and returns its size in bytes,
+// 0 if it was not there. A fetch under way now does not bring it back.
+func (c *Cache) Delete(ctx context.Context, id cid.Cid) (int64, error) {
+	if c.disk.Pinned(id) {
+		return 0, nil
+	}
+	size, err := c.disk.GetSize(ctx, id)
+	// The disk comes first, so that no request refills the memory from it.
+	if err == nil {
+		err = c.disk.DeleteBlock(ctx, id)
+	} else if ipld.IsNotFound(err) {
+		err = nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("delete block %s: %w", id, err)
+	}
+	if b, ok := c.shardOf(keyOf(id)).remove(keyOf(id)); ok {
+		size = len(b.RawData())
+	}
+	return int64(max(size, 0)), nil
+}
+
+// Clear forgets every block in memory, and sees to it that the fetches under way now
+// do not bring any back.
 func (c *Cache) Clear() {
 	for _, sh := range c.shards {
 		sh.clear()
 	}
 }
 
-// Lend takes bytes out of the budget for somebody who keeps the same content in
-// another form, evicting what no longer fits; a negative number gives them back.
-// At least an eighth of the budget is never lent.
-func (c *Cache) Lend(bytes int64) {
-	c.budget.Lock()
-	defer c.budget.Unlock()
-	c.lent += bytes
-	c.share()
-}
-
-// Resize changes [Options.Bytes], evicting what no longer fits. The cache keeps the
-// number of shards that it was made with, so one that shrinks to a small part of its
-// size no longer takes the largest blocks. A negative size counts as 0.
-func (c *Cache) Resize(bytes int64) {
-	c.budget.Lock()
-	defer c.budget.Unlock()
-	c.capacity = max(bytes, 0)
-	c.share()
-}
-
-// Capacity is the memory that may be held, lent bytes included.
-func (c *Cache) Capacity() int64 {
-	c.budget.Lock()
-	defer c.budget.Unlock()
-	return c.capacity
-}
-
-// share divides what is not lent among the shards. The caller holds budget.
-func (c *Cache) share() {
-	left := max(c.capacity-c.lent, c.capacity/8)
-	for _, sh := range c.shards {
-		sh.resize(left / int64(len(c.shards)))
-	}
-}
-
-// Bytes is the memory that the cached blocks hold, their overhead included.
-func (c *Cache) Bytes() int64 { return c.sum().bytes }
-
-// Len is the number of blocks in memory.
-func (c *Cache) Len() int { return c.sum().entries }
-
 // Close cancels the fetches under way, waits until they have ended, forgets every
-// block and withdraws the metrics. Get afterwards returns [ErrClosed].
+// block in memory and withdraws the metrics. Get afterwards returns [ErrClosed].
 func (c *Cache) Close() error {
 	c.end()
 	for _, sh := range c.shards {
@@ -188,6 +286,19 @@ func (c *Cache) Close() error {
 	c.flights.Wait()
 	c.unregister()
 	return nil
+}
+
+// inMemory returns the block if it is in memory, and counts that as a use.
+func (c *Cache) inMemory(id cid.Cid) (blocks.Block, bool) {
+	key := keyOf(id)
+	b, first, ok := c.shardOf(key).get(key, c.moment())
+	if !ok {
+		return nil, false
+	}
+	if first {
+		c.Use(id)
+	}
+	return as(b, id), true
 }
 
 func (c *Cache) shardOf(key string) *shard {

@@ -77,12 +77,66 @@ func (g getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 
 func open(t testing.TB, size int64, next block.Getter) *cache.Cache {
 	t.Helper()
-	c, err := cache.New(cache.Options{Bytes: size}, next, nil)
+	c := openWith(t, cache.Options{Bytes: size}, cache.Config{}, alone{next})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func openWith(t testing.TB, opts cache.Options, cfg cache.Config, fleet cache.Fleet) *cache.Cache {
+	t.Helper()
+	if cfg.Disk == nil {
+		cfg.Disk = noDisk{}
+	}
+	if cfg.Admission == nil {
+		cfg.Admission = admits(false)
+	}
+	c, err := cache.New(opts, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	c.Connect(fleet)
 	return c
+}
+
+// alone is the fleet of an edge that is home to everything.
+type alone struct{ block.Getter }
+
+func (alone) Rank(cid.Cid) int    { return 0 }
+func (alone) Stored(blocks.Block) {}
+func (alone) Used(cid.Cid)        {}
+func (a alone) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	return a.Getter.Get(ctx, c)
+}
+
+// admits lets every block to the disk, or none.
+type admits bool
+
+func (a admits) ToDisk(cid.Cid, []byte, bool) bool { return bool(a) }
+
+// noDisk is a disk without room.
+type noDisk struct{}
+
+func (noDisk) Get(_ context.Context, c cid.Cid) (blocks.Block, error) { return nil, block.NotFound(c) }
+func (noDisk) Has(context.Context, cid.Cid) (bool, error)             { return false, nil }
+func (noDisk) GetSize(_ context.Context, c cid.Cid) (int, error)      { return -1, block.NotFound(c) }
+func (noDisk) ViewPart(_ context.Context, c cid.Cid, _, _, _ int, _ func([]byte) error) error {
+	return block.NotFound(c)
+}
+func (noDisk) Put(context.Context, blocks.Block) error    { return errors.New("no room") }
+func (noDisk) DeleteBlock(context.Context, cid.Cid) error { return nil }
+func (noDisk) Use(cid.Cid) bool                           { return false }
+func (noDisk) Pinned(cid.Cid) bool                        { return false }
+
+// has reports whether the cache has the block.
+func has(c *cache.Cache, id cid.Cid) bool {
+	ok, _ := c.Has(context.Background(), id)
+	return ok
+}
+
+// remove forgets the block, and reports whether it was there.
+func remove(c *cache.Cache, id cid.Cid) bool {
+	size, _ := c.Delete(context.Background(), id)
+	return size > 0
 }
 
 func get(t testing.TB, c *cache.Cache, id cid.Cid, want block.Source) blocks.Block {
@@ -118,7 +172,7 @@ func TestSameBytesUnderAnotherCID(t *testing.T) {
 	get(t, c, v1, block.Disk)
 	for _, id := range []cid.Cid{cid.NewCidV0(v1.Hash()), cid.NewCidV1(cid.DagCBOR, v1.Hash()), cid.NewCidV1(cid.Libp2pKey+1<<20, v1.Hash())} {
 		get(t, c, id, block.Memory)
-		if b, ok := c.Peek(id); !ok || b.Cid() != id || !c.Has(id) {
+		if b, err := c.GetLocal(context.Background(), id); err != nil || b.Cid() != id || !has(c, id) {
 			t.Fatalf("%s is not found under its own CID", id)
 		}
 	}
@@ -153,7 +207,7 @@ func TestBadCIDsReachNobody(t *testing.T) {
 		if _, _, err := c.Get(context.Background(), id); !errors.Is(err, block.ErrUnsupported) {
 			t.Errorf("%.40s: got %v, want ErrUnsupported", id, err)
 		}
-		if c.Has(id) || c.Remove(id) {
+		if has(c, id) || remove(c, id) {
 			t.Errorf("%.40s is in the cache", id)
 		}
 	}
@@ -220,11 +274,11 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	get(t, c, ids[0], block.Disk)
 	get(t, c, ids[1], block.Disk)
 	get(t, c, ids[0], block.Memory)
-	c.Peek(ids[1]) // is not a use
-	c.Has(ids[1])
+	has(c, ids[1]) // is not a use
+	has(c, ids[1])
 	get(t, c, ids[2], block.Disk)
-	if !c.Has(ids[0]) || c.Has(ids[1]) || !c.Has(ids[2]) {
-		t.Fatalf("kept %v %v %v", c.Has(ids[0]), c.Has(ids[1]), c.Has(ids[2]))
+	if !has(c, ids[0]) || has(c, ids[1]) || !has(c, ids[2]) {
+		t.Fatalf("kept %v %v %v", has(c, ids[0]), has(c, ids[1]), has(c, ids[2]))
 	}
 }
 
@@ -234,11 +288,11 @@ func TestRemoveAndClear(t *testing.T) {
 	c := open(t, 1<<20, l)
 	get(t, c, a, block.Disk)
 	get(t, c, b, block.Disk)
-	if !c.Remove(cid.NewCidV0(a.Hash())) || c.Remove(a) || c.Has(a) {
+	if !remove(c, cid.NewCidV0(a.Hash())) || remove(c, a) || has(c, a) {
 		t.Fatal("a was not removed once")
 	}
 	c.Clear()
-	if c.Has(b) || c.Len() != 0 || c.Bytes() != 0 {
+	if has(c, b) || c.Len() != 0 || c.Bytes() != 0 {
 		t.Fatalf("holds %d blocks, %d bytes after Clear", c.Len(), c.Bytes())
 	}
 	get(t, c, b, block.Disk)
@@ -287,11 +341,11 @@ func TestBoundUnderRandomLoad(t *testing.T) {
 				id := ids[int(float64(len(ids))*rng.Float64()*rng.Float64())]
 				switch rng.IntN(20) {
 				case 0:
-					if got, want := c.Remove(id), m.remove(id); got != want {
+					if got, want := remove(c, id), m.remove(id); got != want {
 						t.Fatalf("step %d: Remove: got %v, want %v", step, got, want)
 					}
 				case 1:
-					if got, want := c.Has(id), m.find(id) >= 0; got != want {
+					if got, want := has(c, id), m.find(id) >= 0; got != want {
 						t.Fatalf("step %d: Has: got %v, want %v", step, got, want)
 					}
 				default:
@@ -407,7 +461,7 @@ func TestBoundUnderConcurrentLoad(t *testing.T) {
 				}
 				switch {
 				case i%50 == 0:
-					c.Remove(id)
+					remove(c, id)
 				case i%997 == 0:
 					c.Clear()
 				}
@@ -420,7 +474,7 @@ func TestBoundUnderConcurrentLoad(t *testing.T) {
 	}
 	wg.Wait()
 	for _, id := range ids {
-		c.Remove(id)
+		remove(c, id)
 	}
 	if c.Bytes() != 0 || c.Len() != 0 {
 		t.Fatalf("%d bytes, %d blocks after removing all", c.Bytes(), c.Len())
@@ -431,7 +485,7 @@ func TestOptions(t *testing.T) {
 	if err := cache.DefaultOptions().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := cache.New(cache.Options{Bytes: -1}, &layer{}, nil)
+	_, err := cache.New(cache.Options{Bytes: -1}, cache.Config{})
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte("Bytes: -1")) {
 		t.Fatalf("got %v, want an error that names the field and the value", err)
 	}
@@ -440,10 +494,7 @@ func TestOptions(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	l := &layer{source: block.Disk}
-	c, err := cache.New(cache.Options{Bytes: 3000}, l, reg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := openWith(t, cache.Options{Bytes: 3000}, cache.Config{Metrics: reg}, alone{l})
 	get(t, c, l.add(t, 1, 1000), block.Disk)
 	get(t, c, l.add(t, 2, 1000), block.Disk)
 	get(t, c, l.add(t, 3, 1000), block.Disk)
@@ -453,11 +504,12 @@ func TestMetrics(t *testing.T) {
 		"shoal_cache_entries":         2,
 		"shoal_cache_evictions_total": 1,
 		"shoal_cache_joined_total":    0,
+		"shoal_cache_restored_total":  0,
 	}
 	if got := gather(t, reg); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if _, err := cache.New(cache.Options{}, l, reg); err == nil {
+	if _, err := cache.New(cache.Options{}, cache.Config{Metrics: reg}); err == nil {
 		t.Error("a second cache registered the same metrics")
 	}
 	if got := gather(t, reg); !maps.Equal(got, want) {
@@ -487,12 +539,7 @@ func gather(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
 // What is lent is taken from the blocks at once, and comes back.
 func TestLend(t *testing.T) {
 	const budget = 64 << 20
-	next := block.Getter(&endless{})
-	c, err := cache.New(cache.Options{Bytes: budget}, next, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := open(t, budget, &endless{})
 	fill := func() int64 {
 		for i := range 200 {
 			data := bytes.Repeat([]byte{byte(i)}, 512<<10)

@@ -1,25 +1,35 @@
-// Package cache keeps blocks in memory. It is the first layer on the path of a
-// request for a block, in front of the disk.
+// Package cache is the read path of an edge: what is in memory, what is on the disk, and
+// what has to come from elsewhere. Whoever wants a block asks here, a visitor's request,
+// a pin or a sibling alike, and [Cache.Get] (cache.go) tells the whole story.
 //
-// What comes in: Get(ctx, CID). What goes out: a verified block and where it was
-// found, [block.Memory] on a hit, otherwise what the next layer said. Anybody may
-// call it, from any number of goroutines.
-//
-// A request goes like this:
+// # A request's way
 //
 //  1. The CID's multihash is the key: the same bytes asked for under another
 //     codec or CID version are a hit. The block that is returned always carries
 //     the CID that was asked for. A CID that carries its own content (multihash
 //     "identity") is answered on the spot and never stored.
-//  2. The key selects a shard, which is an LRU list behind a mutex of its own. A
-//     hit moves the block to the front and allocates nothing.
-//  3. On a miss the request joins the flight for its key, or starts one. There is
-//     one flight per key however many wait for it. It runs on a context of its
-//     own: a visitor who hangs up ends only their own wait, and the fetch is
-//     cancelled when the last of them has gone.
-//  4. When the fetch succeeds, the least recently used blocks make room and the
-//     new one is kept. Everyone who waited gets it. Errors are handed to everyone
-//     who waited and are not remembered.
+//  2. The key selects a shard of the memory, which is an LRU list behind a mutex of its
+//     own. A hit moves the block to the front and allocates nothing.
+//  3. On a miss the request joins the flight for its key, or starts one (flight.go).
+//     There is one flight per key however many wait for it, visitors and siblings. It
+//     runs on a context of its own: a visitor who hangs up ends only their own wait, and
+//     the fetch is cancelled when the last of them has gone.
+//  4. The flight looks on the disk; then the [Fleet] finds the block, at its homes
+//     (Get) or, being at home here, at siblings and the origin (Fill).
+//  5. Everyone who waits gets the block. It is kept in memory if a visitor wanted it, and
+//     written to the disk if the [Admission] says so. Errors are handed to everyone who
+//     waited and are not remembered.
+//
+// One table holds the flights of this edge. Only while this edge asks a better home for
+// a block may a sibling have it filled here at the same time; then there are two flights
+// for it, so that neither waits for the other.
+//
+// # Uses
+//
+// Memory, finished answers and disk are one cache: a use in any of them counts on the
+// disk of the block's home (uses.go). What was used and is not on the disk any more goes
+// back there. What stands for a block (a finished answer that shares its bytes) holds it,
+// so that others find it.
 //
 // # The bound
 //
@@ -41,15 +51,20 @@
 //
 // # Purging
 //
-// [Cache.Remove] and [Cache.Clear] win over fills: what a flight brings that was
-// under way at that moment is given to those who wait for it and not kept, and a
-// request that comes later starts a flight of its own. Whoever purges a block from
-// several layers starts with the farthest one, so that no later request refills a
-// near layer from one that is still to be purged.
+// [Cache.Delete] and [Cache.Clear] win over flights: what one brings that was under way
+// at that moment is given to those who wait for it and not kept, and a request that comes
+// later starts a flight of its own. A purge begins with the disk, so that no later request
+// refills the memory from what is still to be purged.
 //
 // # When something fails
 //
-// An error of the next layer is returned as it is. If the next layer panics, the
-// waiters get a [*PanicError], which holds the stack for the log; nobody is left
-// waiting. [Cache.Close] cancels what is in flight and returns when it has ended.
+// A disk that fails is passed by, and a write that fails fails no request. An error of
+// the fleet is returned as it is. If a layer panics, the waiters get a [*PanicError],
+// which holds the stack for the log; nobody is left waiting. [Cache.Close] cancels what
+// is in flight and returns when it has ended.
+//
+// # Locks
+//
+// A shard's mutex is never held while anything is fetched, read or written, nor while
+// another lock is taken.
 package cache

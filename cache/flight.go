@@ -12,14 +12,29 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 )
 
-// flight is one fetch from the next layer and everyone who waits for it.
+// purpose is what somebody wants of a flight.
+type purpose struct {
+	fill bool // to find it as its home, and not to ask the homes
+	keep bool // to keep it in memory
+}
+
+// flightKey finds a flight. A block that this edge asks its homes for may be filled
+// here at the same time, for a sibling that takes this edge for the better one to ask:
+// neither waits for the other.
+type flightKey struct {
+	key  string
+	fill bool
+}
+
+// flight is one fetch and everyone who waits for it.
 type flight struct {
-	id     cid.Cid // what the next layer is asked for
-	key    string
+	id cid.Cid // what is asked for
+	flightKey
 	shard  *shard
 	cancel context.CancelFunc
 
-	waiters int // guarded by shard.mu
+	waiters int  // guarded by shard.mu
+	keep    bool // guarded by shard.mu
 
 	// done is closed when what follows has been written.
 	done chan struct{}
@@ -45,49 +60,78 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// board joins the flight for key or starts one. It looks into the cache once
-// more: between the caller's own look and now a flight may have landed.
-func (c *Cache) board(ctx context.Context, sh *shard, key string, id cid.Cid) (blocks.Block, *flight, error) {
+// join waits for the flight of a block, and starts it if there is none.
+func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (blocks.Block, block.Source, error) {
+	if ctx.Err() != nil {
+		return nil, 0, ended(ctx, id)
+	}
+	b, f, err := c.board(ctx, id, p)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case b != nil:
+		return as(b, id), block.Memory, nil
+	}
+	return f.wait(ctx, id)
+}
+
+// board joins the flight or starts one. It looks into the memory once more: between
+// the caller's own look and now a flight may have landed.
+func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (blocks.Block, *flight, error) {
+	key := flightKey{keyOf(id), p.fill}
+	sh := c.shardOf(key.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.closed {
 		return nil, nil, fmt.Errorf("fetch block %s: %w", id, ErrClosed)
 	}
-	if b, ok := sh.lru.Get(key); ok {
+	if b, ok := sh.find(key.key); ok {
 		return b, nil, nil
 	}
 	if f := sh.flights[key]; f != nil {
 		f.waiters++
+		f.keep = f.keep || p.keep
+		if f.landed() && f.keep {
+			sh.keep(f.b) // it may have made room for others already
+		}
 		c.joined.Add(1)
 		return nil, f, nil
 	}
 	// The flight outlives the request that starts it, so it takes that request's
 	// values along and neither its deadline nor its cancellation.
 	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &flight{id: id, key: key, shard: sh, cancel: cancel, waiters: 1, done: make(chan struct{})}
+	f := &flight{id: id, flightKey: key, shard: sh, cancel: cancel, waiters: 1, keep: p.keep, done: make(chan struct{})}
 	sh.flights[key] = f
 	c.flights.Add(1)
 	go c.fly(fctx, f)
 	return nil, f, nil
 }
 
-// fly fetches the block and lands the flight, whatever the next layer does.
+// fly fetches the block and lands the flight, whatever the layers below do. Those who
+// wait get the block before it is written to the disk, and those who come meanwhile
+// find it in the flight.
 func (c *Cache) fly(ctx context.Context, f *flight) {
 	defer c.flights.Done()
 	defer f.cancel()
 	stop := context.AfterFunc(c.life, f.cancel)
 	defer stop()
-	defer f.land()
-	// Overwritten unless the next layer ends this goroutine (runtime.Goexit).
-	f.err = fmt.Errorf("fetch block %s: the fetch ended without an answer", f.id)
-	defer func() {
-		if v := recover(); v != nil {
-			f.b, f.err = nil, &PanicError{Cid: f.id, Value: v, Stack: debug.Stack()}
+	defer f.leaveTable()
+	func() {
+		defer f.land()
+		// Overwritten unless the next layer ends this goroutine (runtime.Goexit).
+		f.err = fmt.Errorf("fetch block %s: the fetch ended without an answer", f.id)
+		defer func() {
+			if v := recover(); v != nil {
+				f.b, f.err = nil, &PanicError{Cid: f.id, Value: v, Stack: debug.Stack()}
+			}
+		}()
+		f.b, f.src, f.err = c.load(ctx, f)
+		if f.err == nil {
+			f.err = f.check()
 		}
 	}()
-	f.b, f.src, f.err = c.next.Get(ctx, f.id)
 	if f.err == nil {
-		f.err = f.check()
+		c.settle(context.WithoutCancel(ctx), f)
 	}
 }
 
@@ -104,19 +148,46 @@ func (f *flight) check() error {
 	return nil
 }
 
-// land keeps the block, unless it was purged or everyone left meanwhile, and
-// wakes everyone who waits.
+// land keeps the block in memory, unless it was purged or everyone left meanwhile, and
+// wakes everyone who waits. A failed flight takes nobody on from now on.
 func (f *flight) land() {
 	sh := f.shard
 	sh.mu.Lock()
-	if sh.flights[f.key] == f {
-		delete(sh.flights, f.key)
-		if f.err == nil {
+	if sh.flights[f.flightKey] == f {
+		if f.err != nil {
+			delete(sh.flights, f.flightKey)
+		} else if f.keep {
 			sh.keep(f.b)
 		}
 	}
 	sh.mu.Unlock()
 	close(f.done)
+}
+
+// landed reports whether the fetch has ended.
+func (f *flight) landed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// leaveTable takes the flight off the table, now that the block is where it belongs.
+func (f *flight) leaveTable() {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	if f.shard.flights[f.flightKey] == f {
+		delete(f.shard.flights, f.flightKey)
+	}
+}
+
+// gone reports whether the block was purged, or nobody wants it any more.
+func (f *flight) gone() bool {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	return f.shard.flights[f.flightKey] != f
 }
 
 // wait returns what the flight brings, under the CID that this waiter asked for.
@@ -138,17 +209,17 @@ func (f *flight) wait(ctx context.Context, id cid.Cid) (blocks.Block, block.Sour
 }
 
 // leave takes one waiter off. The last one cancels the fetch and takes it off the
-// list, so that whoever comes next does not join a fetch that is being cancelled.
+// table, so that whoever comes next does not join a fetch that is being cancelled.
 func (f *flight) leave() {
 	sh := f.shard
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.waiters--
-	if f.waiters > 0 {
-		return
+	if f.waiters > 0 || f.landed() {
+		return // somebody wants it, or it is only being written
 	}
-	if sh.flights[f.key] == f {
-		delete(sh.flights, f.key)
+	if sh.flights[f.flightKey] == f {
+		delete(sh.flights, f.flightKey)
 	}
 	f.cancel()
 }

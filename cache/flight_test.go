@@ -99,8 +99,8 @@ func TestLeaderLeavesOthersStay(t *testing.T) {
 		if a := <-other; a.err != nil || a.after != time.Second {
 			t.Fatalf("the other got %v", a)
 		}
-		if !c.Has(id) || s.cancelled != 0 {
-			t.Fatalf("kept: %v, cancelled: %d", c.Has(id), s.cancelled)
+		if !has(c, id) || s.cancelled != 0 {
+			t.Fatalf("kept: %v, cancelled: %d", has(c, id), s.cancelled)
 		}
 	})
 }
@@ -129,8 +129,8 @@ func TestLastOneOutCancelsTheFetch(t *testing.T) {
 		<-a
 		<-b
 		synctest.Wait()
-		if s.cancelled != 1 || c.Has(id) {
-			t.Fatalf("cancelled %d, kept %v", s.cancelled, c.Has(id))
+		if s.cancelled != 1 || has(c, id) {
+			t.Fatalf("cancelled %d, kept %v", s.cancelled, has(c, id))
 		}
 	})
 }
@@ -202,7 +202,7 @@ func TestFlightHasTheLeadersValuesButNotItsDeadline(t *testing.T) {
 
 func TestPurgeWinsOverAFillUnderWay(t *testing.T) {
 	for name, purge := range map[string]func(*cache.Cache, cid.Cid){
-		"Remove": func(c *cache.Cache, id cid.Cid) { c.Remove(id) },
+		"Remove": func(c *cache.Cache, id cid.Cid) { remove(c, id) },
 		"Clear":  func(c *cache.Cache, _ cid.Cid) { c.Clear() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,11 +214,11 @@ func TestPurgeWinsOverAFillUnderWay(t *testing.T) {
 					t.Fatalf("who had asked before got %v", a)
 				}
 				synctest.Wait()
-				if c.Has(id) {
+				if has(c, id) {
 					t.Fatal("a purged block came back")
 				}
-				if a := <-ask(context.Background(), c, id); a.err != nil || !c.Has(id) {
-					t.Fatalf("who asked later got %v, kept %v", a, c.Has(id))
+				if a := <-ask(context.Background(), c, id); a.err != nil || !has(c, id) {
+					t.Fatalf("who asked later got %v, kept %v", a, has(c, id))
 				}
 			})
 		})
@@ -231,18 +231,18 @@ func TestPurgeDuringAFlightThatIsReplaced(t *testing.T) {
 	flying(t, func(t *testing.T, c *cache.Cache, s *slow, id cid.Cid) {
 		old := ask(context.Background(), c, id)
 		time.Sleep(time.Second / 2)
-		c.Remove(id)
+		remove(c, id)
 		second := ask(context.Background(), c, id)
 		<-old
 		third := ask(context.Background(), c, id) // joins the second
-		if c.Has(id) {
+		if has(c, id) {
 			t.Fatal("the old flight kept its block")
 		}
 		if a, b := <-second, <-third; a.err != nil || b.err != nil || b.after != time.Second/2 {
 			t.Fatalf("got %v, %v", a, b)
 		}
-		if !c.Has(id) || s.asked.Load() != 2 {
-			t.Fatalf("kept %v, asked %d times", c.Has(id), s.asked.Load())
+		if !has(c, id) || s.asked.Load() != 2 {
+			t.Fatalf("kept %v, asked %d times", has(c, id), s.asked.Load())
 		}
 	})
 }
@@ -348,8 +348,8 @@ func TestCancellationMatrix(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				if all := leave == 7; c.Has(id) == all || (s.cancelled == 1) != all || s.asked.Load() != 1 {
-					t.Errorf("kept %v, cancelled %d, asked %d", c.Has(id), s.cancelled, s.asked.Load())
+				if all := leave == 7; has(c, id) == all || (s.cancelled == 1) != all || s.asked.Load() != 1 {
+					t.Errorf("kept %v, cancelled %d, asked %d", has(c, id), s.cancelled, s.asked.Load())
 				}
 			})
 		})

@@ -13,7 +13,7 @@ func (c *Cache) sum() (t sums) {
 	for _, sh := range c.shards {
 		sh.mu.Lock()
 		t.bytes += sh.bytes
-		t.entries += sh.lru.Len()
+		t.entries += sh.lru.Len() + len(sh.held)
 		t.evicted += sh.evicted
 		sh.mu.Unlock()
 	}
@@ -43,6 +43,8 @@ func (c *Cache) register(reg prometheus.Registerer) (unregister func(), err erro
 			func() float64 { return float64(c.sum().evicted) }),
 		counter("shoal_cache_joined_total", "Requests that shared a fetch which another request had started.",
 			func() float64 { return float64(c.joined.Load()) }),
+		counter("shoal_cache_restored_total", "Blocks in use that the disk had let go of and that were written to it again from memory.",
+			func() float64 { return float64(c.restored.Load()) }),
 	}
 	unregister = func() {
 		for _, m := range all {

@@ -62,7 +62,6 @@ type Edge struct {
 	sites   *release.Follower
 	service *service.Service
 	cache   *cache.Cache
-	local   *local
 	gateway *gateway.Gateway
 	ingest  *ingest.Ingester
 	admin   *admin.Admin
@@ -89,7 +88,7 @@ func New(cfg config.Config, build Build) (*Edge, error) {
 	e := &Edge{build: build, started: time.Now(), metrics: prometheus.NewRegistry()}
 	e.cfg.Store(&cfg)
 	for _, step := range []func() error{
-		e.openMetrics, e.openStore, e.openSwarm, e.openOrigins, e.openNames, e.openPins, e.openSites, e.openCache, e.openGateway, e.openAdmin, e.listen,
+		e.openMetrics, e.openStore, e.openCache, e.openSwarm, e.openOrigins, e.openNames, e.openPins, e.openSites, e.openGateway, e.openAdmin, e.listen,
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -134,21 +133,33 @@ func (e *Edge) openStore() (err error) {
 	return err
 }
 
-// openSwarm opens this edge's part of the fleet. An edge that stands alone has one
-// too: it is home to everything.
-func (e *Edge) openSwarm() (err error) {
+// openCache opens the read path, which the swarm completes.
+func (e *Edge) openCache() error {
 	admit, err := placement.NewAdmission(e.config().AdmissionOptions())
 	if err != nil {
 		return err
 	}
-	e.local = &local{store: e.store, admit: admit}
+	e.cache, err = cache.New(e.config().CacheOptions(), cache.Config{
+		Disk: e.store, Admission: admit, Log: e.room("cache"), Metrics: e.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	e.onClose(e.cache.Close)
+	return nil
+}
+
+// openSwarm opens this edge's part of the fleet. An edge that stands alone has one
+// too: it is home to everything.
+func (e *Edge) openSwarm() (err error) {
 	e.swarm, err = swarm.New(e.config().SwarmOptions(), swarm.Config{
-		Local: e.local, Log: e.room("swarm"), Metrics: e.metrics,
+		Local: e.cache, Log: e.room("swarm"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	e.onClose(e.swarm.Close)
+	e.cache.Connect(e.swarm)
 	e.swarm.Handle(purgeCall, e.purgeForSibling)
 	return nil
 }
@@ -170,19 +181,9 @@ func (e *Edge) openNames() (err error) {
 	return nil
 }
 
-func (e *Edge) openCache() (err error) {
-	next := &miss{disk: e.store, fleet: e.swarm, admit: e.local.admit, log: e.room("edge")}
-	if e.cache, err = cache.New(e.config().CacheOptions(), next, e.metrics); err != nil {
-		return err
-	}
-	e.onClose(e.cache.Close)
-	e.local.cache = e.cache
-	return nil
-}
-
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.config().GatewayOptions(), gateway.Deps{
-		Blocks: fetching{e.local}, Names: e.sites, Pins: pinned{e.store, e.pins}, Memory: e.cache,
+		Blocks: e.cache, Names: e.sites, Pins: pinned{e.store, e.pins}, Memory: e.cache,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
 	if err != nil {

@@ -63,7 +63,7 @@ func (e *Edge) purgeHere(ctx context.Context, path string, unpin bool) (admin.Pu
 			return admin.Purged{}, err
 		}
 	}
-	p, err := e.ingest.Purge(ctx, e.local, path, unpin)
+	p, err := e.ingest.Purge(ctx, local{e.cache}, path, unpin)
 	e.gateway.Forget() // whatever was deleted, even when something could not be
 	return admin.Purged(p), err
 }

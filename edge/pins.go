@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/path"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 
@@ -29,7 +28,7 @@ import (
 // openPins opens this edge's part in the fleet's pins, and the service in front.
 func (e *Edge) openPins() (err error) {
 	e.pins, err = pin.New(e.config().PinOptions(), pin.Config{
-		Store: e.store, Fetch: around{e.store, e.swarm},
+		Store: e.store, Fetch: e.cache.Aside(),
 		Peer:  func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) },
 		Fleet: crew{e.swarm}, Imports: imports{e.ingest}, Log: e.room("pin"), Metrics: e.metrics,
 	})
@@ -73,21 +72,6 @@ func sitesToPin(cfg *config.Config) (list []release.Site) {
 		list = append(list, release.Site{Host: s.Host, Content: content})
 	}
 	return list
-}
-
-// around fetches blocks for pins: from the disk, then from the fleet, which asks the
-// origin. What comes does not go through the memory, where visitors' content is.
-type around struct {
-	disk  *blockstore.Store
-	fleet block.Getter
-}
-
-// Get implements [block.Getter].
-func (a around) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	if b, err := a.disk.Get(ctx, c); err == nil {
-		return b, block.Disk, nil
-	}
-	return a.fleet.Get(ctx, c)
 }
 
 // pinned is what the gateway may serve by CID: what is held here, and what any edge
@@ -197,7 +181,7 @@ func (p pins) resolve(ctx context.Context, target string) (cid.Cid, error) {
 		}
 		target = to.String()
 	}
-	_, c, err := ingest.Resolve(ctx, anywhere{fetching{p.local}}, target)
+	_, c, err := ingest.Resolve(ctx, anywhere{p.cache}, target)
 	return c, err
 }
 
@@ -207,15 +191,6 @@ type badTarget struct{ error }
 // Reason returns the machine-readable reason of the admin API's errors.
 func (b badTarget) Reason() string { return admin.BadRequest }
 func (b badTarget) Unwrap() error  { return b.error }
-
-// anywhere reads blocks from wherever they are.
-type anywhere struct{ fetching }
-
-// Get fetches a block through every layer.
-func (a anywhere) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	b, _, err := a.fetching.Get(ctx, c)
-	return b, err
-}
 
 // List implements [admin.Pins].
 func (p pins) List(ctx context.Context, q admin.PinQuery, each func(admin.Pin) error) (int, error) {
@@ -319,7 +294,7 @@ const dropWithin = 2 * time.Second
 
 // dropPins removes the operator's pins of what a path names.
 func (e *Edge) dropPins(ctx context.Context, path string) error {
-	root, target, err := ingest.Resolve(ctx, e.local, path)
+	root, target, err := ingest.Resolve(ctx, local{e.cache}, path)
 	if reason, _ := admin.Reason(err); err != nil && reason != admin.NotFound {
 		return err
 	}

@@ -103,6 +103,7 @@ func (s *Swarm) handleCalls() {
 	s.calls["why"] = s.why
 	s.calls["has"] = s.has
 	s.calls["adopt"] = s.adopt
+	s.calls["used"] = s.used
 	s.host.SetStreamHandler(callProtocol, func(stream network.Stream) {
 		if !s.run(func() {
 			defer stream.Close()

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -13,6 +14,7 @@ import (
 type failures struct {
 	keep time.Duration
 	m    map[string]failure
+	n    atomic.Int64 // len(m), for a look without the lock
 }
 
 type failure struct {
@@ -39,7 +41,7 @@ func (f *failures) get(mh string) error {
 		return nil
 	}
 	if time.Now().After(e.until) {
-		delete(f.m, mh)
+		f.forget(mh)
 		return nil
 	}
 	return e.err
@@ -63,4 +65,19 @@ func (f *failures) add(mh string, err error) {
 		}
 	}
 	f.m[mh] = failure{err, now.Add(keep)}
+	f.n.Store(int64(len(f.m)))
+}
+
+// some reports whether any failure is remembered. It needs no lock.
+func (f *failures) some() bool { return f.n.Load() > 0 }
+
+// forget has a block be looked for again at once.
+func (f *failures) forget(mh string) {
+	delete(f.m, mh)
+	f.n.Store(int64(len(f.m)))
+}
+
+func (f *failures) clear() {
+	clear(f.m)
+	f.n.Store(0)
 }

@@ -17,57 +17,29 @@ import (
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
-// flight is one fill: this edge, as a home of the block, gets it from wherever it
-// is. There is one flight for a block however many wait for it.
-type flight struct {
-	cid    cid.Cid
-	mh     string
-	cancel context.CancelFunc
+// fill is one search for a block that is at home here, and the siblings that wait for
+// what comes of it. The visitors of this edge wait for the same fetch, in [Local].
+type fill struct {
+	cid cid.Cid
+	mh  string
 
 	// Guarded by Swarm.mu.
-	local    int                  // visitors' requests that wait
 	remote   map[peer.ID]struct{} // siblings that wait
+	cancel   context.CancelFunc   // ends the wait on their behalf; nil when nobody waits
 	atOrigin bool                 // the origin was asked: no sibling is waited for any more
 	rivals   []peer.ID            // better homes that are looking for the block, too
-
-	done   chan struct{} // closed when what follows is set
-	block  blocks.Block
-	source block.Source
-	err    error
 }
 
-// fillHere gets a block that is at home here, for a visitor of this edge.
-func (s *Swarm) fillHere(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+// fillOf returns the search for a block, and notes a new one if there is none. s.mu is
+// held.
+func (s *Swarm) fillOf(c cid.Cid) *fill {
 	mh := string(c.Hash())
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil, block.Origin, ErrClosed
-	}
-	f := s.flights[mh]
+	f := s.fills[mh]
 	if f == nil {
-		if err := s.failures.get(mh); err != nil {
-			s.mu.Unlock()
-			return nil, block.Origin, err
-		}
-		f = s.takeOff(c)
+		f = &fill{cid: c, mh: mh, remote: map[peer.ID]struct{}{}}
+		s.fills[mh] = f
 	}
-	f.local++
-	s.mu.Unlock()
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		s.abandon(f, func() { f.local-- })
-		return nil, block.Origin, ended(ctx, c, "wait for the origin")
-	}
-	if f.err != nil {
-		return nil, f.source, f.err
-	}
-	b := f.block
-	if b.Cid() != c {
-		b = block.Trusted(c, b.RawData())
-	}
-	return b, f.source, nil
+	return f
 }
 
 // rescue gets a block whose homes cannot be reached. Only so many at once: a fleet
@@ -78,84 +50,92 @@ func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (blocks.Block, block.Sour
 	}
 	defer s.rescues.Release(1)
 	s.metrics.rescues.Inc()
-	return s.fillHere(ctx, c)
+	return s.local.Fill(ctx, c)
 }
 
-// takeOff starts a flight. s.mu is held.
-func (s *Swarm) takeOff(c cid.Cid) *flight {
-	f := &flight{cid: c, mh: string(c.Hash()), remote: map[peer.ID]struct{}{}, done: make(chan struct{})}
-	var ctx context.Context
-	ctx, f.cancel = context.WithTimeout(s.ctx, s.opts.FetchTimeout)
-	s.flights[f.mh] = f
-	s.running.Add(1)
-	go func() {
-		defer s.running.Done()
-		defer f.cancel()
-		s.fly(ctx, f)
-	}()
-	return f
-}
-
-// abandon takes somebody off a flight. The last one cancels it.
-func (s *Swarm) abandon(f *flight, leave func()) {
+// Fill gets a block that is at home here and neither in memory nor on disk: from a
+// sibling that has it, or from the origin. [Local] calls it, once for everyone who waits
+// for the block.
+func (s *Swarm) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	leave()
-	if f.local == 0 && len(f.remote) == 0 && s.flights[f.mh] == f {
-		delete(s.flights, f.mh)
-		f.cancel()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, block.Origin, ErrClosed
 	}
+	if err := s.failures.get(string(c.Hash())); err != nil {
+		s.mu.Unlock()
+		return nil, block.Origin, err
+	}
+	f := s.fillOf(c)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, s.opts.FetchTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	b, src, err := s.find(ctx, f)
+	s.found(ctx, f, b, src, err)
+	return b, src, err
 }
 
-// fly gets the block, stores it and tells everyone who waits. They are told before
-// it is stored, and those who came in the meantime are told after.
-func (s *Swarm) fly(ctx context.Context, f *flight) {
-	f.block, f.source, f.err = s.find(ctx, f)
-	outcome := f.source.String()
+// found counts what came of a search. The siblings that wait hear of a block when it
+// is stored, and of a failure now.
+func (s *Swarm) found(ctx context.Context, f *fill, b blocks.Block, src block.Source, err error) {
+	outcome := src.String()
 	switch {
-	case f.err == nil:
-		close(f.done)
-		s.exchange.Answer(f.cid, f.block)
-		s.recent.add(f.block)
-		if f.source != block.Disk && s.isAnyHome(f.cid) {
-			if err := s.local.Put(ctx, f.block); err != nil {
-				s.log.Debug("swarm: a block was not kept", "cid", f.cid, "err", err)
-			}
-		}
-	case ipld.IsNotFound(f.err):
+	case err == nil:
+		s.recent.add(b)
+	case ipld.IsNotFound(err):
 		outcome = "not_found"
-	case errors.Is(f.err, context.Canceled):
+	case errors.Is(err, context.Canceled):
 		outcome = "cancelled"
 	default:
 		outcome = "failed"
 	}
 	s.metrics.fills.WithLabelValues(outcome).Inc()
 	s.mu.Lock()
-	mine := s.flights[f.mh] == f
-	if mine {
-		delete(s.flights, f.mh)
-		if f.err != nil && ctx.Err() == nil {
-			s.failures.add(f.mh, f.err)
-		}
+	if err != nil && ctx.Err() == nil {
+		s.failures.add(f.mh, err)
 	}
 	s.mu.Unlock()
-	if f.err != nil {
-		close(f.done)
-	}
-	if mine && s.ctx.Err() == nil {
-		s.exchange.Answer(f.cid, f.block)
+	s.end(f)
+	if err != nil && s.ctx.Err() == nil {
+		s.exchange.Answer(f.cid, nil)
 	}
 }
 
-// find looks for the block: here, at the siblings that may have it, at the origin,
+// end takes a search off the table.
+func (s *Swarm) end(f *fill) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fills[f.mh] == f {
+		delete(s.fills, f.mh)
+	}
+}
+
+// await has siblings wait for a block, until it is there, could not be had, or none of
+// them wants it any more. s.mu is held.
+func (s *Swarm) await(f *fill) {
+	var ctx context.Context
+	ctx, f.cancel = context.WithCancel(s.ctx)
+	cancel := f.cancel
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer cancel()
+		b, _, err := s.local.Fill(ctx, f.cid)
+		if err != nil && ctx.Err() != nil {
+			return // nobody waits any more
+		}
+		s.end(f)
+		if s.ctx.Err() == nil {
+			s.exchange.Answer(f.cid, b)
+		}
+	}()
+}
+
+// find looks for the block at the siblings that may have it, at the origin,
 // and if that fails at all other siblings. Siblings are only asked what they have,
 // never to fetch anything, so a fill cannot go in circles.
-func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source, error) {
-	if ok, _ := s.local.Has(ctx, f.cid); ok {
-		if b, err := s.local.Get(ctx, f.cid); err == nil {
-			return b, block.Disk, nil
-		}
-	}
+func (s *Swarm) find(ctx context.Context, f *fill) (blocks.Block, block.Source, error) {
 	select {
 	case <-s.joined:
 	case <-ctx.Done():
@@ -201,7 +181,7 @@ func (s *Swarm) missesSomebody() bool {
 // are: the other home, which was the first one before this edge joined; members
 // that are leaving; and for some time after a loss everyone, since the blocks of
 // the lost one passed through the others.
-func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
+func (s *Swarm) holders(f *fill) (likely, others []peer.ID) {
 	if s.fleet == nil {
 		return nil, nil
 	}
@@ -236,7 +216,7 @@ func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
 
 // rivals returns the better homes that have asked for the block meanwhile, to be asked
 // in turn. If there are none, the origin is next, and from now on whoever asks waits.
-func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
+func (s *Swarm) rivals(f *fill) (ids []peer.ID, some bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids, f.rivals = f.rivals, nil
@@ -244,7 +224,7 @@ func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
 	return ids, !f.atOrigin
 }
 
-func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
+func (s *Swarm) askOrigin(ctx context.Context, f *fill) (blocks.Block, error) {
 	s.mu.Lock()
 	origin := s.origin
 	s.mu.Unlock()
@@ -269,7 +249,7 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	mh := string(c.Hash())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.flights[mh]
+	f := s.fills[mh]
 	switch {
 	case s.closed:
 		return true // the connection is about to end, which says more than DONT_HAVE
@@ -280,12 +260,15 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 			return false
 		}
 	case f == nil:
-		if s.failures.get(mh) != nil || !s.isAnyHome(c) {
+		if s.failures.get(mh) != nil || s.Rank(c) < 0 {
 			return false
 		}
-		f = s.takeOff(c)
+		f = s.fillOf(c)
 	}
 	f.remote[from] = struct{}{}
+	if f.cancel == nil {
+		s.await(f)
+	}
 	return true
 }
 
@@ -294,7 +277,7 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 // when they disagree for a moment about who is there. The worse home waits for the
 // better one, an order on which they agree, so nobody waits in a circle; and everyone
 // may wait for one that waits for nobody but the origin. s.mu is held.
-func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
+func (s *Swarm) mayWait(f *fill, from peer.ID) bool {
 	name, _ := s.fleet.Name(from)
 	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
 		return true
@@ -303,26 +286,30 @@ func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
 	return false
 }
 
-// isAnyHome reports whether this edge is among the homes of a block.
-func (s *Swarm) isAnyHome(c cid.Cid) bool {
-	v := s.view.Load()
-	return v.self >= 0 && v.ring.Rank(c.Hash(), s.opts.Name, homes) >= 0
-}
-
-// Unwant takes a sibling off a flight.
+// Unwant takes a sibling off a search. The last one ends the wait on their behalf.
 func (l *filler) Unwant(from peer.ID, c cid.Cid) {
 	s := (*Swarm)(l)
 	s.mu.Lock()
-	f := s.flights[string(c.Hash())]
-	s.mu.Unlock()
-	if f != nil {
-		s.abandon(f, func() { delete(f.remote, from) })
+	defer s.mu.Unlock()
+	f := s.fills[string(c.Hash())]
+	if f == nil {
+		return
+	}
+	delete(f.remote, from)
+	if len(f.remote) == 0 && f.cancel != nil {
+		f.cancel()
+		f.cancel = nil
 	}
 }
 
-// Stored says that a block was stored on this edge by other means than a fill, so
-// that whoever has asked for it before gets it now.
+// Stored says that a block came to this edge, in whatever way, so that whoever has
+// asked for it before gets it now.
 func (s *Swarm) Stored(b blocks.Block) {
+	if s.failures.some() {
+		s.mu.Lock()
+		s.failures.forget(string(b.Cid().Hash()))
+		s.mu.Unlock()
+	}
 	if s.exchange.Waiting(b.Cid()) {
 		s.exchange.Answer(b.Cid(), b)
 	}

@@ -47,7 +47,7 @@ func TestSourceSaysWhereABlockCameFrom(t *testing.T) {
 	b := want[0]
 	home := all[0]
 	for _, e := range all {
-		if e.IsHome(b.Cid()) {
+		if e.Rank(b.Cid()) == 0 {
 			home = e
 		}
 	}
@@ -160,7 +160,7 @@ func TestJoiningEdgeGetsItsBlocksFromTheirOldHomes(t *testing.T) {
 	settle(t, all...)
 	moved := 0
 	for _, b := range want {
-		if joined.IsHome(b.Cid()) {
+		if joined.Rank(b.Cid()) == 0 {
 			moved++
 		}
 		mustGet(t, joined, b)
@@ -322,9 +322,7 @@ func TestFullDiskStillServes(t *testing.T) {
 	want := makeBlocks(t, 20, 2000)
 	all := fleet(t, 3, newSource(want...))
 	for _, e := range all {
-		e.disk.mu.Lock()
-		e.disk.full = true
-		e.disk.mu.Unlock()
+		e.disk.SetFull(true)
 	}
 	if errs := crowd(t, all, want, 4); len(errs) > 0 {
 		t.Fatal(errs[0])
@@ -374,7 +372,7 @@ func TestVisitorWhoLeavesEndsTheFetch(t *testing.T) {
 			eventually(t, "no flight is left", func() bool {
 				e.mu.Lock()
 				defer e.mu.Unlock()
-				return len(e.flights) == 0
+				return len(e.fills) == 0
 			})
 		}
 	}
@@ -465,7 +463,7 @@ func TestRollingRestartUnderLoad(t *testing.T) {
 		calm(&opts)
 		opts.Listen = []string{port}
 		opts.Peers = []string{all[(i+1)%4].as()}
-		e := newEdge(t, opts, Config{Local: old.disk})
+		e := newEdgeOn(t, old.disk, opts, Config{})
 		e.disk = old.disk
 		e.Start(origin)
 		all[i] = e

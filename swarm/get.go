@@ -31,7 +31,7 @@ func (s *Swarm) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	}
 	hs := s.homesOf(v, c)
 	if hs[0].self {
-		return s.fillHere(ctx, c)
+		return s.local.Fill(ctx, c)
 	}
 	p := &pursuit{s: s, ctx: ctx, cid: c, view: v, homes: hs, heard: make(chan reply, maxReplies)}
 	defer p.cancelAll()
@@ -136,7 +136,7 @@ func (p *pursuit) fill(h home) {
 	a := &asked{home: h, at: time.Now()}
 	p.asked = append(p.asked, a)
 	if !p.s.run(func() {
-		b, src, err := p.s.fillHere(p.ctx, p.cid)
+		b, src, err := p.s.local.Fill(p.ctx, p.cid)
 		p.heard <- reply{from: a, block: b, source: src, err: err}
 	}) {
 		p.heard <- reply{from: a, err: ErrClosed}

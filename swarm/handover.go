@@ -8,6 +8,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-cdn/shoal/block"
 )
@@ -67,7 +68,7 @@ type serving struct {
 }
 
 func (s serving) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	b, err := s.Local.Get(ctx, c)
+	b, err := s.GetLocal(ctx, c)
 	if err == nil {
 		s.recent.add(b)
 	}
@@ -81,82 +82,77 @@ const (
 	adopting = 16
 )
 
-// handOver tells the next homes what to take over, and returns when they have it or
-// ctx ends.
+// handOver tells the next homes what to take over, the hottest first, and returns when
+// they have it or ctx ends.
 func (s *Swarm) handOver(ctx context.Context) {
 	v := s.view.Load() // without this edge
 	due := map[string][]string{}
+	seen := map[cid.Cid]bool{}
 	var buf [1]int
-	for _, c := range s.recent.list(s.opts.HandOver) {
-		if first := v.ring.Homes(c.Hash(), 1, buf[:0]); len(first) > 0 {
-			name := v.ring.Member(first[0]).Name
-			due[name] = append(due[name], c.String())
+	for _, c := range append(s.local.Hottest(s.opts.HandOver), s.recent.list(s.opts.HandOver)...) {
+		first := v.ring.Homes(c.Hash(), 1, buf[:0])
+		if seen[c] || len(first) == 0 {
+			continue
 		}
+		seen[c] = true
+		name := v.ring.Member(first[0]).Name
+		due[name] = append(due[name], c.String())
 	}
-	var calls sync.WaitGroup
-	for name, list := range due {
-		calls.Add(1)
-		if !s.run(func() {
-			defer calls.Done()
-			for len(list) > 0 && ctx.Err() == nil {
-				n := min(len(list), maxHandOver)
-				if err := s.Call(ctx, name, "adopt", list[:n], nil); err != nil {
-					s.log.Debug("swarm: blocks were not handed over", "member", name, "err", err)
-					return
-				}
-				list = list[n:]
+	for len(due) > 0 && ctx.Err() == nil {
+		next := map[string][]string{}
+		for name, list := range due {
+			n := min(len(list), maxHandOver)
+			if due[name], next[name] = list[n:], list[:n]; n == len(list) {
+				delete(due, name)
 			}
-		}) {
-			calls.Done()
 		}
+		s.callEach(ctx, "adopt", next)
 	}
-	calls.Wait()
 }
 
 // adopt takes over blocks from a member that is leaving.
 func (s *Swarm) adopt(ctx context.Context, from string, request json.RawMessage) (any, error) {
-	var list []string
-	if err := json.Unmarshal(request, &list); err != nil {
-		return nil, err
-	}
-	var fetches sync.WaitGroup
-	defer fetches.Wait()
-	slots := make(chan struct{}, adopting)
-	for _, text := range list[:min(len(list), maxHandOver)] {
-		c, err := cid.Decode(text)
-		if err != nil || block.CheckCID(c) != nil || !s.isAnyHome(c) {
-			continue
-		}
-		slots <- struct{}{}
-		fetches.Add(1)
-		if !s.run(func() {
-			defer fetches.Done()
-			defer func() { <-slots }()
+	return nil, s.eachOf(request, maxHandOver, func(c cid.Cid) {
+		if ok, _ := s.local.Has(ctx, c); !ok {
 			s.adoptOne(ctx, from, c)
-		}) {
-			fetches.Done()
-			return nil, ErrClosed
 		}
-	}
-	return nil, nil
+	})
 }
 
-// adoptOne fetches a block from the named member and stores it.
-func (s *Swarm) adoptOne(ctx context.Context, from string, c cid.Cid) {
-	if ok, _ := s.local.Has(ctx, c); ok {
-		return
+// eachOf calls f for the CIDs in a request that are at home here, several at once, and
+// returns when all calls have.
+func (s *Swarm) eachOf(request json.RawMessage, most int, f func(cid.Cid)) error {
+	var list []string
+	if err := json.Unmarshal(request, &list); err != nil {
+		return err
 	}
+	var group errgroup.Group
+	group.SetLimit(adopting)
+	for _, text := range list[:min(len(list), most)] {
+		c, err := cid.Decode(text)
+		if err != nil || block.CheckCID(c) != nil || s.Rank(c) < 0 {
+			continue
+		}
+		group.Go(func() error { f(c); return nil })
+	}
+	return group.Wait()
+}
+
+// adoptOne fetches a block from the named member and stores it. It reports whether it
+// did.
+func (s *Swarm) adoptOne(ctx context.Context, from string, c cid.Cid) bool {
 	id, ok := s.fleet.ID(from)
 	if !ok {
-		return
+		return false
 	}
 	b, _ := s.askAround(ctx, c, []peer.ID{id}, s.fleet.Absent)
 	if b == nil {
-		return
+		return false
 	}
 	if err := s.local.Put(ctx, b); err != nil {
 		s.log.Debug("swarm: a block was not kept", "cid", c, "err", err)
-		return
+		return false
 	}
 	s.metrics.adopted.Inc()
+	return true
 }

@@ -355,7 +355,7 @@ func TestPortInUseIsAnError(t *testing.T) {
 	e := newEdge(t, testOptions("edge-0"), Config{})
 	opts := testOptions("edge-1")
 	opts.Listen = []string{e.host.Addrs()[0].String()}
-	if s, err := New(opts, Config{Local: newDisk()}); err == nil || !strings.Contains(err.Error(), "listen on") {
+	if s, err := New(opts, Config{Local: newLocal(t, newDisk())}); err == nil || !strings.Contains(err.Error(), "listen on") {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
@@ -364,7 +364,7 @@ func TestMetricsAreRegisteredOnce(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	e := newEdge(t, testOptions("edge-0"), Config{Metrics: reg})
 	e.Start(newSource())
-	if _, err := New(testOptions("edge-1"), Config{Local: newDisk(), Metrics: reg}); err == nil {
+	if _, err := New(testOptions("edge-1"), Config{Local: newLocal(t, newDisk()), Metrics: reg}); err == nil {
 		t.Fatal("registered twice")
 	}
 	names := func() (list []string) {

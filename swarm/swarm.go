@@ -29,16 +29,25 @@ const dialTimeout = 3 * time.Second
 // ErrClosed is returned after Close.
 var ErrClosed = errors.New("swarm is closed")
 
-// Local is what is stored on this edge. Its methods may be called from many
-// goroutines at once.
+// Local is what is on this edge. Its methods may be called from many goroutines at
+// once.
 type Local interface {
-	// Has reports whether a block is stored. It is asked for each want of a sibling
-	// and should not have to read a disk.
+	// Has reports whether a block is here. It is asked for each want of a sibling
+	// and reads no disk.
 	Has(ctx context.Context, c cid.Cid) (bool, error)
-	// Get returns a stored block. Memory may answer as well as the disk.
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	// GetLocal returns a block that is here, and counts that as a use.
+	GetLocal(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	// Fill returns a block that is at home here, and has [Swarm.Fill] find it if it is
+	// not here. Everyone who wants it shares one fetch, which ends with the last of them.
+	Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
 	// Put keeps a block that is at home here.
 	Put(ctx context.Context, b blocks.Block) error
+	// Touch counts a use of a block at home here that a sibling reports, and returns
+	// whether it is here.
+	Touch(c cid.Cid) bool
+	// Hottest returns what is in memory and was used, the most used first, up to a
+	// number of bytes.
+	Hottest(bytes int64) []cid.Cid
 }
 
 // Dialer makes TCP connections. [*net.Dialer] is one.
@@ -70,6 +79,7 @@ type Swarm struct {
 	guests   map[peer.ID]bool
 	rescues  *semaphore.Weighted
 	recent   *recent
+	uses     *uses
 	view     atomic.Pointer[view]
 	calls    map[string]Handler // fixed by Start
 
@@ -81,7 +91,7 @@ type Swarm struct {
 	mu       sync.Mutex
 	started  bool
 	closed   bool
-	flights  map[string]*flight // by multihash
+	fills    map[string]*fill // by multihash
 	failures *failures
 	sources  map[peer.ID]int // Bitswap origins, and how often each is used
 	distrust map[peer.ID]time.Time
@@ -99,8 +109,8 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
-		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
-		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
+		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(),
+		fills: map[string]*fill{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
@@ -164,6 +174,7 @@ func (s *Swarm) Start(origin block.Getter) {
 	}
 	s.handleCalls()
 	s.fleet.Start()
+	s.run(s.reportUses)
 	if !s.run(s.join) {
 		close(s.joined)
 	}
@@ -246,7 +257,7 @@ func (s *Swarm) Members() []members.Info {
 func (s *Swarm) Retry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.failures.m)
+	s.failures.clear()
 }
 
 // known reports whether a peer is welcome although it is not a member.

@@ -16,6 +16,8 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/cache"
+	"github.com/shoal-cdn/shoal/cache/cachetest"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
@@ -44,47 +46,14 @@ func makeBlocks(t testing.TB, n, size int) []*block.Verified {
 	return all
 }
 
-// disk is a Local in memory.
-type disk struct {
-	mu   sync.Mutex
-	m    map[string]blocks.Block
-	full bool // Put fails
-}
+// disk is a block store in memory.
+type disk struct{ *cachetest.Disk }
 
-func newDisk() *disk { return &disk{m: map[string]blocks.Block{}} }
-
-func (d *disk) Has(_ context.Context, c cid.Cid) (bool, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.m[string(c.Hash())] != nil, nil
-}
-
-func (d *disk) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if b := d.m[string(c.Hash())]; b != nil {
-		return b, nil
-	}
-	return nil, block.NotFound(c)
-}
-
-func (d *disk) Put(_ context.Context, b blocks.Block) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.full {
-		return errors.New("disk full")
-	}
-	d.m[string(b.Cid().Hash())] = b
-	return nil
-}
+func newDisk(all ...*block.Verified) *disk { return &disk{cachetest.New(all...)} }
 
 func (d *disk) put(b blocks.Block) { d.Put(context.Background(), b) }
 
-func (d *disk) len() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.m)
-}
+func (d *disk) len() int { return d.Len() }
 
 // source is an origin that counts.
 type source struct {
@@ -98,11 +67,7 @@ type source struct {
 }
 
 func newSource(all ...*block.Verified) *source {
-	s := &source{disk: disk{m: map[string]blocks.Block{}}, fetches: map[cid.Cid]int{}}
-	for _, b := range all {
-		s.m[string(b.Cid().Hash())] = b
-	}
-	return s
+	return &source{disk: *newDisk(all...), fetches: map[cid.Cid]int{}}
 }
 
 func (s *source) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
@@ -147,16 +112,14 @@ func (s *source) set(f func(*source)) {
 // edge is one edge of a fleet under test.
 type edge struct {
 	*Swarm
-	disk *disk
-	name string
+	cache *cache.Cache
+	disk  *disk
+	name  string
 }
 
 // get fetches a block the way an edge does: from its disk, else from the swarm.
 func (e *edge) get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	if b, err := e.disk.Get(ctx, c); err == nil {
-		return b, block.Disk, nil
-	}
-	return e.Get(ctx, c)
+	return e.cache.Get(ctx, c)
 }
 
 func testOptions(name string) Options {
@@ -185,10 +148,15 @@ func (l *logs) Write(p []byte) (int, error) {
 
 func newEdge(t testing.TB, opts Options, cfg Config) *edge {
 	t.Helper()
-	e := &edge{disk: newDisk(), name: opts.Name}
-	if cfg.Local == nil {
-		cfg.Local = e.disk
-	}
+	return newEdgeOn(t, newDisk(), opts, cfg)
+}
+
+// newEdgeOn makes an edge that has a disk already.
+func newEdgeOn(t testing.TB, d *disk, opts Options, cfg Config) *edge {
+	t.Helper()
+	e := &edge{disk: d, name: opts.Name}
+	e.cache = newLocal(t, e.disk)
+	cfg.Local = e.cache
 	if cfg.Log == nil {
 		l := &logs{t: t, name: opts.Name}
 		t.Cleanup(func() {
@@ -203,8 +171,20 @@ func newEdge(t testing.TB, opts Options, cfg Config) *edge {
 		t.Fatal(err)
 	}
 	e.Swarm = s
+	e.cache.Connect(s)
 	t.Cleanup(func() { s.Close() })
 	return e
+}
+
+// newLocal returns the read path of an edge without memory.
+func newLocal(t testing.TB, d *disk) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Options{}, cache.Config{Disk: d, Admission: cachetest.Admission{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // as makes a static entry of an edge, for Options.Peers.

@@ -126,13 +126,17 @@ func (s *Swarm) lied(id peer.ID) {
 	s.distrust[id] = time.Now()
 }
 
-// IsHome reports whether a block belongs on this edge's disk because it is at home
-// here.
-func (s *Swarm) IsHome(c cid.Cid) bool {
+// Rank returns the place of this edge among the homes of a block: 0 for the first home,
+// -1 if it is none. An edge that is alone is the first home of everything.
+func (s *Swarm) Rank(c cid.Cid) int {
 	v := s.view.Load()
-	var buf [1]int
-	first := v.ring.Homes(c.Hash(), 1, buf[:0])
-	return len(first) == 0 || first[0] == v.self
+	switch {
+	case v.ring.Len() == 0:
+		return 0
+	case v.self < 0:
+		return -1
+	}
+	return v.ring.Rank(c.Hash(), s.opts.Name, homes)
 }
 
 // latency is how long a sibling usually takes to answer a want: mean and mean

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,55 +14,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/cache"
+	"github.com/shoal-cdn/shoal/cache/cachetest"
 	"github.com/shoal-cdn/shoal/swarm"
 )
 
-// held is a store of blocks that never lets go.
-type held struct {
-	mu      sync.Mutex
-	m       map[string]blocks.Block
-	fetched int
-}
-
-func newHeld() *held { return &held{m: map[string]blocks.Block{}} }
-
-func (h *held) Has(_ context.Context, c cid.Cid) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.m[string(c.Hash())] != nil, nil
-}
-
-func (h *held) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if b := h.m[string(c.Hash())]; b != nil {
-		return b, nil
-	}
-	return nil, block.NotFound(c)
-}
-
-func (h *held) Put(_ context.Context, b blocks.Block) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.m[string(b.Cid().Hash())] = b
-	return nil
-}
-
 // counting is an origin.
-type counting struct{ *held }
+type counting struct {
+	*cachetest.Disk
+	fetched atomic.Int64
+}
 
-func (o counting) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	o.mu.Lock()
-	o.fetched++
-	o.mu.Unlock()
-	b, err := o.held.Get(ctx, c)
+func (o *counting) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+	o.fetched.Add(1)
+	b, err := o.Disk.Get(ctx, c)
 	return b, block.Origin, err
 }
 
 // realEdge is an edge of a real fleet.
 type realEdge struct {
 	*swarm.Swarm
-	store   *held
+	store   *cachetest.Disk
+	cache   *cache.Cache
 	metrics *prometheus.Registry
 }
 
@@ -80,12 +53,17 @@ func realFleet(t *testing.T, n int, origin block.Getter) []realEdge {
 		if i > 0 {
 			opts.Peers = []string{first}
 		}
-		e := realEdge{store: newHeld(), metrics: prometheus.NewRegistry()}
+		e := realEdge{store: cachetest.New(), metrics: prometheus.NewRegistry()}
 		var err error
-		if e.Swarm, err = swarm.New(opts, swarm.Config{Local: e.store, Metrics: e.metrics}); err != nil {
+		if e.cache, err = cache.New(cache.Options{}, cache.Config{Disk: e.store, Admission: cachetest.Admission{}}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.cache.Close() })
+		if e.Swarm, err = swarm.New(opts, swarm.Config{Local: e.cache, Metrics: e.metrics}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { e.Close() })
+		e.cache.Connect(e.Swarm)
 		if i == 0 {
 			var port int
 			if _, err := fmt.Sscanf(e.Addrs()[0], "/ip4/127.0.0.1/tcp/%d", &port); err != nil {
@@ -138,7 +116,7 @@ func asked(t *testing.T, e realEdge, kind string) (sum int) {
 // one edge after the other: they must send the same wants and fetch the same.
 func TestSimulationAgreesWithARealFleet(t *testing.T) {
 	const n, count = 4, 150
-	origin := counting{newHeld()}
+	origin := &counting{Disk: cachetest.New()}
 	k := &content{}
 	for i := range count {
 		data := binary.BigEndian.AppendUint64(nil, uint64(i))
@@ -155,10 +133,7 @@ func TestSimulationAgreesWithARealFleet(t *testing.T) {
 	fleet := realFleet(t, n, origin)
 	for _, e := range fleet {
 		for _, c := range k.cids {
-			if ok, _ := e.store.Has(t.Context(), c); ok {
-				continue
-			}
-			if _, _, err := e.Get(t.Context(), c); err != nil {
+			if _, _, err := e.cache.Get(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -169,8 +144,9 @@ func TestSimulationAgreesWithARealFleet(t *testing.T) {
 		wantBlock += asked(t, e, "want-block")
 		wantHave += asked(t, e, "want-have")
 	}
-	if origin.fetched != simulated.Fetches || wantBlock != simulated.WantBlock || wantHave != simulated.WantHave {
+	fetched := int(origin.fetched.Load())
+	if fetched != simulated.Fetches || wantBlock != simulated.WantBlock || wantHave != simulated.WantHave {
 		t.Errorf("real fleet: %d fetches, %d WANT-BLOCK, %d WANT-HAVE; simulated: %d, %d, %d",
-			origin.fetched, wantBlock, wantHave, simulated.Fetches, simulated.WantBlock, simulated.WantHave)
+			fetched, wantBlock, wantHave, simulated.Fetches, simulated.WantBlock, simulated.WantHave)
 	}
 }
