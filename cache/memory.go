@@ -108,7 +108,7 @@ func (s *shard) keep(b blocks.Block) {
 	if _, there := s.find(key); there || s.closed {
 		return
 	}
-	if it := s.held[key]; it != nil && it.bytes > 0 {
+	if it := s.held[key]; it != nil {
 		it.b = b // it was purged, and is here again
 		return
 	}
@@ -152,28 +152,23 @@ func (s *shard) take(key string) (*item, bool) {
 	return it, ok
 }
 
-// hold takes a block off the list for as long as it is held, and returns the bytes.
-func (s *shard) hold(key string) int64 {
+// hold takes a block off the list for as long as it is held, and returns the bytes that
+// were not held before.
+func (s *shard) hold(b blocks.Block) int64 {
+	key := keyOf(b.Cid())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	it := s.held[key]
-	if it == nil {
-		var ok bool
-		if it, ok = s.take(key); !ok {
-			// A hold of what is not here keeps its Release in step.
-			it = &item{}
-		} else {
-			it.bytes = charge(it.b)
-		}
-		if it.b != nil {
-			key = keyOf(it.b.Cid())
-		}
-		s.held[key] = it
-		it.holds = 1
-		return it.bytes
+	if it := s.held[key]; it != nil {
+		it.holds++
+		return 0
 	}
-	it.holds++
-	return 0
+	it, ok := s.take(key)
+	if !ok {
+		it = &item{b: b}
+	}
+	it.holds, it.bytes = 1, charge(it.b)
+	s.held[keyOf(it.b.Cid())] = it
+	return it.bytes
 }
 
 // release ends a hold. The last one leaves the block to the list, as new.

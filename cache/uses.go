@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 )
 
@@ -64,14 +65,14 @@ func (c *Cache) touch(id cid.Cid, home bool) bool {
 	return true
 }
 
-// Hold keeps blocks that are in memory for as long as something stands for them that
-// is kept elsewhere and shares their bytes, so that whoever asks for one of them gets
-// it. Each Hold needs a Release of the same blocks. It returns how many bytes are held
-// now and were not before: they no longer count against the cache's own budget, and
-// whoever holds them should take them from it with [Cache.Lend].
-func (c *Cache) Hold(ids ...cid.Cid) (bytes int64) {
-	for _, id := range ids {
-		bytes += c.shardOf(keyOf(id)).hold(keyOf(id))
+// Hold keeps blocks in memory for as long as something stands for them that is kept
+// elsewhere and shares their bytes, so that whoever asks for one of them gets it. Each
+// Hold needs a Release of the same blocks. It returns how many bytes are held now and
+// were not before: they do not count against the cache's own budget, and whoever holds
+// them should take them from it with [Cache.Lend].
+func (c *Cache) Hold(bs ...blocks.Block) (bytes int64) {
+	for _, b := range bs {
+		bytes += c.shardOf(keyOf(b.Cid())).hold(b)
 	}
 	return bytes
 }

@@ -109,11 +109,12 @@ func TestHeldBlocksStay(t *testing.T) {
 		id := fl.add(t, 1, 1000)
 		get(t, c, id, block.Origin)
 		before := c.Bytes()
-		held := c.Hold(id)
+		b := get(t, c, id, block.Memory)
+		held := c.Hold(b)
 		if held != before || c.Bytes() != 0 {
 			t.Fatalf("%d bytes are held of %d, and %d are in the list", held, before, c.Bytes())
 		}
-		if again := c.Hold(id); again != 0 {
+		if again := c.Hold(b); again != 0 {
 			t.Errorf("%d bytes are held twice", again)
 		}
 		c.Resize(0)
@@ -136,9 +137,7 @@ func TestHeldBlocksStay(t *testing.T) {
 func TestPurgeForgetsHeldBlocks(t *testing.T) {
 	on(t, 1, func(t *testing.T, c *cache.Cache, d *cachetest.Disk, fl *fleetOf) {
 		a, b := fl.add(t, 1, 1000), fl.add(t, 2, 1000)
-		get(t, c, a, block.Origin)
-		get(t, c, b, block.Origin)
-		bytes := c.Hold(a, b)
+		bytes := c.Hold(get(t, c, a, block.Origin), get(t, c, b, block.Origin))
 		if !remove(c, a) || has(c, a) {
 			t.Error("a is still there")
 		}
@@ -150,8 +149,8 @@ func TestPurgeForgetsHeldBlocks(t *testing.T) {
 		if n := c.Release(a, b); n != bytes {
 			t.Errorf("%d bytes were let go of %d", n, bytes)
 		}
-		if c.Hold(rawCID(t, []byte("not here"))) != 0 || c.Release(rawCID(t, []byte("not here"))) != 0 {
-			t.Error("what is not here takes bytes")
+		if c.Release(rawCID(t, []byte("not held"))) != 0 {
+			t.Error("what is not held takes bytes")
 		}
 	})
 }
@@ -169,7 +168,11 @@ func TestHottestFirst(t *testing.T) {
 				time.Sleep(2 * time.Second)
 			}
 		}
-		c.Hold(ids[2])
+		b, err := c.GetLocal(t.Context(), ids[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Hold(b)
 		if got := c.Hottest(1 << 20); len(got) != 3 || got[0] != ids[1] || got[1] != ids[2] || got[2] != ids[0] {
 			t.Errorf("got %v of %v", got, ids)
 		}

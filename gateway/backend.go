@@ -50,14 +50,14 @@ type backend struct {
 // bypass the block service.
 var _ bgw.IPFSBackend = (*backend)(nil)
 
-func newBackend(service *blockService, names Names, opts Options, log *slog.Logger) (*backend, error) {
+func newBackend(service *blockService, names Names, memory Memory, opts Options, log *slog.Logger) (*backend, error) {
 	// Without a name system boxo makes one that asks public resolvers.
 	inner, err := bgw.NewBlocksBackend(service, bgw.WithNameSystem(noNames{}))
 	if err != nil {
 		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
 	}
 	return &backend{
-		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath), names: names, ttl: opts.SiteTTL,
+		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath, memory.Use), names: names, ttl: opts.SiteTTL,
 		log: log,
 	}, nil
 }

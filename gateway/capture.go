@@ -136,21 +136,20 @@ func (g *Gateway) captured(c *capture, w *responseWriter, rec *requestRecord) {
 	if g.coder != nil && worthEncoding(c.size) && isCompressible(c.header.Get("Content-Type")) {
 		r.content = contentOf(rec)
 	}
-	switch {
-	case c.keep && w.err == nil && c.n == int(c.size):
-		if r.body = c.body; c.leaf != nil {
-			r.body = c.leaf
-		}
-		if r.body == nil {
-			r.body = []byte{}
-		}
-	case g.hotBodies.Load() && c.size <= maxHotBody:
+	whole := c.keep && w.err == nil && c.n == int(c.size)
+	if !whole && g.hotBodies.Load() && c.size <= maxHotBody {
 		return // the next request may get to the end
-	default:
-		if r.file = g.mapFile(rec); r.file == nil || r.file.size != c.size {
-			return
-		}
 	}
+	m := g.mapFile(rec)
+	if m != nil && m.size != c.size {
+		m = nil
+	}
+	if whole {
+		g.takeBody(r, c, m)
+	} else if r.file = m; m == nil {
+		return
+	}
+	g.standFor(r, m, rec)
 	if !r.dependOn(rec, c.header) {
 		return
 	}

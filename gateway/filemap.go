@@ -22,6 +22,7 @@ import (
 type fileMap struct {
 	size   int64
 	leaves []fileLeaf // in order, none of them empty
+	index  []cid.Cid  // the blocks above them, as far as maxStands goes
 }
 
 type fileLeaf struct {
@@ -32,7 +33,9 @@ type fileLeaf struct {
 // leafCost is what a leaf takes in a map, in bytes: the struct, and the CID's text.
 const leafCost = 24 + 48
 
-func (m *fileMap) cost() int64 { return 64 + leafCost*int64(cap(m.leaves)) }
+func (m *fileMap) cost() int64 {
+	return 64 + leafCost*int64(cap(m.leaves)) + cidCost*int64(cap(m.index))
+}
 
 // within returns the leaves that a span touches, and where the first one begins.
 func (m *fileMap) within(s span) ([]fileLeaf, int64) {
@@ -123,6 +126,9 @@ func (w *mapper) add(c cid.Cid, size int64, look bool) error {
 	}
 	if len(data) > 0 || len(links) != len(sizes) {
 		return errNoMap
+	}
+	if len(w.m.index) < maxStands {
+		w.m.index = append(w.m.index, c)
 	}
 	begin := w.m.size
 	for i, l := range links {

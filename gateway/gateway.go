@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
@@ -29,13 +30,27 @@ type Deps struct {
 	Registry prometheus.Registerer
 }
 
-// Memory is somebody's budget that the gateway may take a part of, see
-// [Options.HotBytes].
+// Memory is where blocks are kept in memory, and a budget that the gateway may take a
+// part of, see [Options.HotBytes]. None of its methods may call back.
 type Memory interface {
 	// Lend takes so many bytes out of the budget, or with a negative number gives
-	// them back. It is called seldom, and must not call back.
+	// them back. It is called seldom.
 	Lend(bytes int64)
+	// Hold keeps blocks that an answer stands for and shares its bytes with, and
+	// Release lets them go again. They return how many bytes are held that were not
+	// before, or no longer are.
+	Hold(bs ...blocks.Block) (bytes int64)
+	Release(ids ...cid.Cid) (bytes int64)
+	// Use counts a use of blocks that something stands for which is kept.
+	Use(ids ...cid.Cid)
 }
+
+type noMemory struct{}
+
+func (noMemory) Lend(int64)                 {}
+func (noMemory) Hold(...blocks.Block) int64 { return 0 }
+func (noMemory) Release(...cid.Cid) int64   { return 0 }
+func (noMemory) Use(...cid.Cid)             {}
 
 // Gateway is the public door. It is an http.Handler; [Gateway.Serve] puts it
 // behind a server with the right time limits.
@@ -48,6 +63,7 @@ type Gateway struct {
 	service *blockService
 	backend *backend
 	trees   *treeIndex
+	memory  Memory
 
 	replacing sync.Mutex // held while what follows is replaced
 	sites     atomic.Pointer[siteTable]
@@ -84,13 +100,16 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	if deps.Pins == nil {
 		deps.Pins = noPins{}
 	}
+	if deps.Memory == nil {
+		deps.Memory = noMemory{}
+	}
 	m, err := newMetrics(deps.Registry)
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{
 		opts: opts, log: deps.Log, pins: deps.Pins, metrics: m,
-		misses:  &missLimiter{},
+		misses: &missLimiter{}, memory: deps.Memory,
 		servers: map[*http.Server]struct{}{},
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
@@ -102,16 +121,12 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		parallel: opts.FetchParallel,
 	}
 	g.service = service
-	if g.backend, err = newBackend(service, deps.Names, opts, deps.Log); err != nil {
+	if g.backend, err = newBackend(service, deps.Names, deps.Memory, opts, deps.Log); err != nil {
 		g.cancel()
 		return nil, err
 	}
 	if opts.HotBytes > 0 {
-		var borrow func(int64)
-		if deps.Memory != nil {
-			borrow = deps.Memory.Lend
-		}
-		g.hot = newHotStore(opts.HotBytes, borrow)
+		g.hot = newHotStore(opts.HotBytes, deps.Memory)
 	}
 	if opts.Compression {
 		g.coder = newCompressor(g.ctx, g.hotForms, m, deps.Log)

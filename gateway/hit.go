@@ -122,6 +122,7 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	route.mark()
+	g.use(route, begin)
 	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, lastMod: lastMod, span: span, ranged: ask.ranged != ""}
 	if ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag) {
 		if isWeak(ask.noneIfAt) && g.coder != nil {

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	blocks "github.com/ipfs/go-block-format"
 )
 
 // hotStore keeps routes: what is answered to plain requests for one URL. And it keeps
@@ -19,7 +21,7 @@ import (
 // than LRU", NSDI 2024): a hit leaves a mark and moves nothing, and what was asked
 // for only once goes first.
 type hotStore struct {
-	borrow func(delta int64)
+	memory Memory
 
 	hostSeed, uriSeed maphash.Seed
 	buckets           []atomic.Pointer[hotLink]
@@ -41,7 +43,8 @@ type entry struct {
 	// A route's URL as requests write it; a form's coding and content.
 	host, uri string
 	hash      uint64
-	charge    int64 // what it costs, in bytes
+	charge    int64          // what it costs, in bytes, without its blocks
+	blocks    []blocks.Block // what a route stands for and keeps in memory
 
 	route *route // one of the two
 	form  *form
@@ -71,15 +74,12 @@ const (
 	entryShare = 8
 )
 
-// newHotStore makes a store of so many bytes. It takes them from whoever is behind
-// borrow as it needs them, and gives them back; borrow may be nil.
-func newHotStore(capacity int64, borrow func(int64)) *hotStore {
+// newHotStore makes a store of so many bytes. It takes them from the memory's budget as
+// it needs them, and gives them back.
+func newHotStore(capacity int64, memory Memory) *hotStore {
 	n := max(1<<10, min(capacity>>12, 1<<18))
-	if borrow == nil {
-		borrow = func(int64) {}
-	}
 	return &hotStore{
-		capacity: capacity, borrow: borrow,
+		capacity: capacity, memory: memory,
 		hostSeed: maphash.MakeSeed(), uriSeed: maphash.MakeSeed(),
 		buckets: make([]atomic.Pointer[hotLink], 1<<(bits.Len64(uint64(n))-1)),
 	}
@@ -137,16 +137,17 @@ func (s *hotStore) put(e *entry, generation uint64) {
 	e.hash = s.hash(e.host, e.uri)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.charge > s.capacity/entryShare || s.generation.Load() != generation {
+	if e.charge+sizeOf(e.blocks) > s.capacity/entryShare || s.generation.Load() != generation {
 		return
 	}
 	if old := s.find(e.host, e.uri); old != nil {
 		s.remove(old)
 	}
-	for s.bytes+e.charge > s.capacity {
+	// Blocks that other entries hold already take nothing more.
+	s.bytes += e.charge + s.memory.Hold(e.blocks...)
+	for s.bytes > s.capacity && s.count > 0 {
 		s.evict()
 	}
-	s.bytes += e.charge
 	s.settle()
 	b := s.bucket(e.hash)
 	b.Store(&hotLink{e, b.Load()})
@@ -193,11 +194,10 @@ func (s *hotStore) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation.Add(1)
-	for i := range s.buckets {
-		s.buckets[i].Store(nil)
+	for s.count > 0 {
+		s.remove(s.oldest)
 	}
-	s.newest, s.oldest, s.hand = nil, nil, nil
-	s.bytes, s.count = 0, 0
+	s.bytes = 0
 	s.settle()
 }
 
@@ -236,7 +236,7 @@ func (s *hotStore) remove(e *entry) {
 	e.newer, e.older = nil, nil
 	b := s.bucket(e.hash)
 	b.Store(b.Load().without(e))
-	s.bytes -= e.charge
+	s.bytes -= e.charge + s.memory.Release(idsOf(e.blocks)...)
 	s.count--
 }
 
@@ -255,7 +255,7 @@ func (l *hotLink) without(e *entry) *hotLink {
 func (s *hotStore) settle() {
 	need := (s.bytes + borrowStep - 1) / borrowStep * borrowStep
 	if need > s.borrowed || need < s.borrowed-borrowStep || need == 0 {
-		s.borrow(need - s.borrowed)
+		s.memory.Lend(need - s.borrowed)
 		s.borrowed = need
 	}
 }

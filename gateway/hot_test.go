@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+
 	"github.com/shoal-cdn/shoal/block"
 )
 
@@ -117,7 +120,7 @@ func TestPolicyOfKeptAnswers(t *testing.T) {
 
 func TestHotStoreIsBounded(t *testing.T) {
 	var lent int64
-	s := newHotStore(1<<20, func(n int64) { lent += n })
+	s := newHotStore(1<<20, lending(func(n int64) { lent += n }))
 	for i := range 5000 {
 		uri := fmt.Sprint("/", i)
 		s.add(&route{entry: entry{host: "h", uri: uri}, body: make([]byte, 1000)}, 0)
@@ -145,7 +148,7 @@ func TestHotStoreIsBounded(t *testing.T) {
 }
 
 func TestHotStoreAtOnce(t *testing.T) {
-	s := newHotStore(256<<10, nil)
+	s := newHotStore(256<<10, noMemory{})
 	var all sync.WaitGroup
 	for w := range 8 {
 		all.Go(func() {
@@ -278,3 +281,11 @@ func TestOneConnectionForAll(t *testing.T) {
 		t.Errorf("HTTP/1.0: %d %q", a.status, a.body)
 	}
 }
+
+// lending is a memory that only lends.
+type lending func(int64)
+
+func (l lending) Lend(n int64)             { l(n) }
+func (lending) Hold(...blocks.Block) int64 { return 0 }
+func (lending) Release(...cid.Cid) int64   { return 0 }
+func (lending) Use(...cid.Cid)             {}

@@ -51,6 +51,8 @@ type requestRecord struct {
 
 	// What boxo read to answer; see capture.go.
 	contentPath string
+	index       []cid.Cid  // the index blocks that were read since the last step
+	passed      []cid.Cid  // the blocks on the paths that were followed
 	leaf        []byte     // the raw block that was read last
 	files       []openFile // what was opened, in order
 	name        nameAnswer
@@ -135,6 +137,7 @@ func (r *requestRecord) fetched(b blocks.Block, src block.Source, begin, end tim
 		}
 	}
 	r.keep(b)
+	r.readIndex(b.Cid())
 }
 
 // keep remembers an index block, while there is room. Raw blocks are file
@@ -159,6 +162,9 @@ func (r *requestRecord) remembered(c cid.Cid) (blocks.Block, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b, ok := r.remember[c]
+	if ok {
+		r.readIndex(c)
+	}
 	return b, ok
 }
 

@@ -26,8 +26,14 @@ type route struct {
 	etag, weakTag      string // of the content as it is; of its forms
 
 	size int64
-	body []byte   // all of it; nil when file has it
-	file *fileMap // where it lies in blocks
+	body []byte // all of it; nil when file has it
+	// shared says that the body's bytes are those of the blocks.
+	shared bool
+	// stands has the blocks that a hit is a use of: those on the path to the file, and
+	// the file's own but for the leaves of a large one. They are counted once a second.
+	stands []cid.Cid
+	used   moment
+	file   *fileMap // where it lies in blocks
 	// content names the bytes, as the CID of their file; empty when they are never encoded.
 	content string
 
@@ -113,7 +119,10 @@ func (g *Gateway) verdictOf(rec *requestRecord, contentPath string, now time.Tim
 // cost is what keeping the route takes, in bytes.
 func (r *route) cost() int64 {
 	const overhead = 1792 // the structs, the header fields, a bucket's link, the log's prefix
-	n := overhead + int64(3*len(r.uri)+2*len(r.host)+cap(r.body)+2*len(r.weakTag)+len(r.content))
+	n := overhead + int64(3*len(r.uri)+2*len(r.host)+2*len(r.weakTag)+len(r.content)+cidCost*len(r.stands))
+	if !r.shared {
+		n += int64(cap(r.body))
+	}
 	for _, f := range r.fields {
 		n += int64(len(f.value[0]))
 	}
