@@ -61,6 +61,24 @@ func NewSite(seed uint64, pages, large int) (*Site, error) {
 	if large > 0 {
 		files["media/large.bin"] = noise(random, large)
 	}
+	return newSite(files)
+}
+
+// NewArchive makes a few pages, page-0.html and so on, among many files, file-0.bin and so
+// on, each of size bytes and all in one folder. The same seed makes the same archive.
+func NewArchive(seed uint64, pages, count, size int) (*Site, error) {
+	random := rand.New(rand.NewPCG(seed, 3))
+	files := map[string][]byte{}
+	for i := range pages {
+		files[fmt.Sprintf("page-%d.html", i)] = noise(random, size)
+	}
+	for i := range count {
+		files[fmt.Sprintf("file-%d.bin", i)] = noise(random, size)
+	}
+	return newSite(files)
+}
+
+func newSite(files map[string][]byte) (*Site, error) {
 	b := builder{blocks: map[string][]byte{}}
 	root, err := b.folder(files)
 	if err != nil {
