@@ -30,6 +30,7 @@ type Store struct {
 	stats   counters
 	closed  atomic.Bool
 	metrics func() // takes the metrics out of the registry
+	watch   Watcher
 
 	// tableMu guards segments for those who read without mu. It is the
 	// innermost lock but for those of the index; mu is always taken before it.
@@ -83,6 +84,7 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 		segments: map[uint32]*segment{},
 		owners:   map[string]*owner{},
 		nextID:   1,
+		watch:    nobody{},
 		scratch:  make([]byte, 0, recordHeaderSize+maxMultihash+joinBelow),
 	}
 	if err := s.open(); err != nil {
@@ -95,6 +97,25 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 	}
 	return s, nil
 }
+
+// Watcher is told what happens to blocks. Its methods must not block and must not call
+// the store.
+type Watcher interface {
+	// Stored is told of each block that was not here before.
+	Stored(b blocks.Block)
+	// Lost is told of each held block that is not here any more, because it could not
+	// be read or was damaged.
+	Lost(h multihash.Multihash)
+}
+
+type nobody struct{}
+
+func (nobody) Stored(blocks.Block)      {}
+func (nobody) Lost(multihash.Multihash) {}
+
+// Watch says who is told of blocks from now on. It is called before anything is read or
+// written.
+func (s *Store) Watch(w Watcher) { s.watch = w }
 
 // Close writes what makes the next start quick, and lets go of the folder. What
 // is being read meanwhile is still read to its end; later calls return
@@ -261,10 +282,18 @@ func (s *Store) Discard(ctx context.Context, c cid.Cid) error {
 		return nil
 	}
 	s.stats.corrupt.Add(1)
+	s.lost(e, c.Hash())
 	if err := s.forget(k, e, c.Hash()); err != nil {
 		return fmt.Errorf("discard block %s: forgotten, but it may be back after a restart: %w", c, err)
 	}
 	return nil
+}
+
+// lost tells of a held block that is about to lose its place.
+func (s *Store) lost(e entry, h multihash.Multihash) {
+	if e.holds > 0 {
+		s.watch.Lost(h)
+	}
 }
 
 // Room returns how many bytes could be held at most besides what is held now: the

@@ -8,6 +8,8 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/multiformats/go-multihash"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // put stores a block, and holds it when o is not nil.
@@ -26,32 +28,42 @@ func (s *Store) put(ctx context.Context, b blocks.Block, ownerName *string) erro
 	}
 	r := record{hash: h, length: uint32(len(data)), crc: checksum(data)}
 
+	isNew, err := s.putNew(k, r, v, ownerName)
+	if isNew {
+		s.watch.Stored(v)
+	}
+	return err
+}
+
+// putNew does the work of put under the lock, and reports whether the block was not
+// here before.
+func (s *Store) putNew(k key, r record, v *block.Verified, ownerName *string) (isNew bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
-		return ErrClosed
+		return false, ErrClosed
 	}
-	if err := s.storeBlock(k, r, data, ownerName != nil); err != nil {
-		return fmt.Errorf("store block %s: %w", v.Cid(), err)
+	if isNew, err = s.storeBlock(k, r, v.RawData(), ownerName != nil); err != nil {
+		return false, fmt.Errorf("store block %s: %w", v.Cid(), err)
 	}
 	if ownerName == nil {
-		return nil
+		return isNew, nil
 	}
-	if err := s.hold(*ownerName, h); err != nil {
-		return fmt.Errorf("hold block %s for %s: %w", v.Cid(), *ownerName, err)
+	if err := s.hold(*ownerName, r.hash); err != nil {
+		return isNew, fmt.Errorf("hold block %s for %s: %w", v.Cid(), *ownerName, err)
 	}
-	return nil
+	return isNew, nil
 }
 
-// storeBlock appends the block unless it is here. The caller holds mu.
-func (s *Store) storeBlock(k key, r record, data []byte, hold bool) error {
+// storeBlock appends the block, and reports false if it is here. The caller holds mu.
+func (s *Store) storeBlock(k key, r record, data []byte, hold bool) (bool, error) {
 	e, _ := s.index.get(k)
 	if e.present() {
-		return nil
+		return false, nil
 	}
 	hold = hold || e.holds > 0
 	if err := s.makeRoom(r.footprint()+newSegmentSize, hold); err != nil {
-		return err
+		return false, err
 	}
 	into := probation
 	switch {
@@ -62,12 +74,12 @@ func (s *Store) storeBlock(k key, r record, data []byte, hold bool) error {
 	}
 	g, r, err := s.append(into, r, data)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.place(k, g, r)
 	s.stats.stored.Add(int64(r.length))
 	s.earn(r)
-	return nil
+	return true, nil
 }
 
 // newSegmentSize is what opening another segment adds to a record.

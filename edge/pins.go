@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/block"
@@ -36,12 +37,23 @@ func (e *Edge) openPins() (err error) {
 		return err
 	}
 	e.onClose(e.pins.Close)
+	e.store.Watch(watcher{e.swarm, e.pins})
 	for method, handler := range e.pins.Handlers() {
 		e.swarm.Handle(method, swarm.Handler(handler))
 	}
 	e.service, err = service.New(e.config().PinServiceOptions(), e.pins, e.room("pin"), e.metrics)
 	return err
 }
+
+// watcher passes on what happens on the disk: whoever asked for a block hears that it is
+// there, and the pins that one is lost.
+type watcher struct {
+	*swarm.Swarm
+	pins *pin.Pins
+}
+
+// Lost implements [blockstore.Watcher].
+func (w watcher) Lost(multihash.Multihash) { w.pins.Lost() }
 
 // openSites has the sites' releases be pinned.
 func (e *Edge) openSites() (err error) {

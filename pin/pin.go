@@ -36,6 +36,7 @@ type holder interface {
 	State(root cid.Cid) (Share, bool)
 	All() iter.Seq2[cid.Cid, Share]
 	Settle(root cid.Cid) error
+	Lost()
 	Verify(ctx context.Context, root cid.Cid, progress func(Progress)) (Verified, error)
 	Close() error
 }
@@ -159,6 +160,10 @@ func (p *Pins) setCrew(c *crew) {
 
 // changedPins is told by the list which pins came or went.
 func (p *Pins) changedPins(ids []string) { p.work.pins(ids) }
+
+// Lost says that the block store has lost a block that was held, so that the pins that
+// lack it get it back. It does not block.
+func (p *Pins) Lost() { p.hold.Lost() }
 
 // changedRoot is told by the holder that something became of a root.
 func (p *Pins) changedRoot(c cid.Cid) { p.work.root(record.Root(c)) }

@@ -338,6 +338,8 @@ func (h *memoryHolder) All() iter.Seq2[cid.Cid, Share] {
 	}
 }
 
+func (h *memoryHolder) Lost() {}
+
 func (h *memoryHolder) Settle(c cid.Cid) error {
 	s, _ := h.State(c)
 	s.Settled = true

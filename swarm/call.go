@@ -104,6 +104,7 @@ func (s *Swarm) handleCalls() {
 	s.calls["has"] = s.has
 	s.calls["adopt"] = s.adopt
 	s.calls["used"] = s.used
+	s.calls["stored"] = s.heardOf
 	s.host.SetStreamHandler(callProtocol, func(stream network.Stream) {
 		if !s.run(func() {
 			defer stream.Close()

@@ -241,11 +241,20 @@ func (s *Swarm) askOrigin(ctx context.Context, f *fill) (blocks.Block, error) {
 // filler is the Swarm as the Bitswap exchange sees it.
 type filler Swarm
 
-// Want takes on a sibling's want: a WantBlock if this edge is a home of the block; a
-// WantHave if it is looking for the block right now and the sibling can wait for
-// what comes of it.
+// Want notes who is told that a block is not here.
 func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	s := (*Swarm)(l)
+	taken := s.takeOn(from, c, kind)
+	if !taken {
+		s.denials.add(string(c.Hash()), from)
+	}
+	return taken
+}
+
+// takeOn takes on a sibling's want: a WantBlock if this edge is a home of the block; a
+// WantHave if it is looking for the block right now and the sibling can wait for
+// what comes of it.
+func (s *Swarm) takeOn(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	mh := string(c.Hash())
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,6 +318,9 @@ func (s *Swarm) Stored(b blocks.Block) {
 		s.mu.Lock()
 		s.failures.forget(string(b.Cid().Hash()))
 		s.mu.Unlock()
+	}
+	if to := s.denials.take(string(b.Cid().Hash())); len(to) > 0 {
+		s.correct(b.Cid(), to)
 	}
 	if s.exchange.Waiting(b.Cid()) {
 		s.exchange.Answer(b.Cid(), b)

@@ -80,6 +80,7 @@ type Swarm struct {
 	rescues  *semaphore.Weighted
 	recent   *recent
 	uses     *uses
+	denials  *denials
 	view     atomic.Pointer[view]
 	calls    map[string]Handler // fixed by Start
 
@@ -93,6 +94,7 @@ type Swarm struct {
 	closed   bool
 	fills    map[string]*fill // by multihash
 	failures *failures
+	news     news
 	sources  map[peer.ID]int // Bitswap origins, and how often each is used
 	distrust map[peer.ID]time.Time
 	siblings map[peer.ID]*latency
@@ -109,7 +111,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
-		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(),
+		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), denials: newDenials(), news: news{due: map[string][]string{}},
 		fills: map[string]*fill{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),

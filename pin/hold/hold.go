@@ -73,6 +73,7 @@ type Holder struct {
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
 	wake    chan struct{}
+	losses  chan struct{}
 	leaving chan struct{}
 
 	mu           sync.Mutex
@@ -94,7 +95,7 @@ func New(opts Options, cfg Config) (*Holder, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h := &Holder{
 		opts: opts, store: cfg.Store, fetch: cfg.Fetch, peer: cfg.Peer, datastore: cfg.Datastore, log: cfg.Log, changed: cfg.Changed,
-		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), losses: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
 		entries: map[string]*entry{}, short: map[*entry]bool{}, claims: map[*entry]int64{},
 	}
 	if h.log == nil {
@@ -117,10 +118,11 @@ func New(opts Options, cfg Config) (*Holder, error) {
 // Start releases what nobody wants any more, goes on with what was interrupted, and
 // begins the checks in the background. It is called once.
 func (h *Holder) Start() {
-	h.running.Add(3)
+	h.running.Add(4)
 	go h.schedule()
 	go h.letGo()
 	go h.verifyAll()
+	go h.heedLosses()
 }
 
 // Close ends all work and returns when it has. What was fetched of a DAG stays

@@ -301,6 +301,33 @@ func (h *Holder) verifyAll() {
 	}
 }
 
+// Lost says that the store has lost a block that was held. It does not block. The roots
+// that lack something are found in the background, and are "pinning" again until it is
+// back.
+func (h *Holder) Lost() {
+	select {
+	case h.losses <- struct{}{}:
+	default: // a look is due already
+	}
+}
+
+// heedLosses looks which roots lack something whenever the store has lost a block. The
+// store does not know by whom a block is held, so all of them are looked through; losses
+// that come meanwhile share the next look.
+func (h *Holder) heedLosses() {
+	defer h.running.Done()
+	for {
+		select {
+		case <-h.losses:
+		case <-h.ctx.Done():
+			return
+		}
+		for _, root := range h.pinnedBefore(time.Time{}) {
+			h.checkPresence(root)
+		}
+	}
+}
+
 // pinnedBefore returns the roots that were verified or, if they never were, pinned
 // before a time, the longest ago first; all that are pinned if it is zero.
 func (h *Holder) pinnedBefore(limit time.Time) []cid.Cid {
@@ -331,7 +358,7 @@ func (h *Holder) pinnedBefore(limit time.Time) []cid.Cid {
 }
 
 // checkPresence has a root pinned again of which the store has lost blocks, because
-// their records were found to be bad when it was opened.
+// their records were found to be bad.
 func (h *Holder) checkPresence(root cid.Cid) {
 	e, ctx, err := h.takePinned(h.ctx, root, false)
 	if err != nil {

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
@@ -149,6 +151,37 @@ func TestLossIsNoticedAtStart(t *testing.T) {
 	})
 	w.checkHeld(dag...)
 }
+
+// A block that the store drops while the edge runs is fetched again at once.
+func TestLossIsNoticedWhenItHappens(t *testing.T) {
+	w := newWorld(t, capacity)
+	w.opts.RetryFirst, w.opts.RetryMost, w.opts.GiveUp = time.Millisecond, 10*time.Millisecond, 0
+	dag := tree(1, 8, 1, 1000)
+	w.fleet.add(dag...)
+	w.start()
+	defer w.stop()
+	w.store.Watch(telling{w.Holder})
+	root, lost := dag[0].Cid(), dag[5].Cid()
+	w.Hold(root, nil)
+	w.awaitStatus(root, record.Pinned)
+	w.fleet.lose(lost, true)
+	if err := w.store.Discard(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitStatus(root, record.Pinning)
+	w.fleet.lose(lost, false)
+	w.await(root, "whole", func(s State) bool {
+		has, _ := w.store.Has(t.Context(), lost)
+		return has && s.Status == record.Pinned
+	})
+	w.checkHeld(dag...)
+}
+
+// telling has a holder hear of what its store loses.
+type telling struct{ *Holder }
+
+func (telling) Stored(blocks.Block)        {}
+func (t telling) Lost(multihash.Multihash) { t.Holder.Lost() }
 
 func TestVerifyNeedsAPin(t *testing.T) {
 	w := newWorld(t, capacity)
