@@ -3,7 +3,6 @@ package swarm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
-	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // flight is one fill: this edge, as a home of the block, gets it from wherever it
@@ -25,10 +23,11 @@ type flight struct {
 	cancel context.CancelFunc
 
 	// Guarded by Swarm.mu.
-	local    int                  // visitors' requests that wait
-	remote   map[peer.ID]struct{} // siblings that wait
-	atOrigin bool                 // the origin was asked: no sibling is waited for any more
-	rivals   []peer.ID            // better homes that are looking for the block, too
+	local     int                      // visitors' requests that wait
+	remote    map[peer.ID]bitswap.Kind // siblings that wait, and what they want
+	atOrigin  bool                     // the origin was asked: no sibling is waited for any more
+	searching bool                     // all siblings are asked, too: see letGo
+	rivals    []peer.ID                // better homes that are looking for the block, too
 
 	done   chan struct{} // closed when what follows is set
 	block  blocks.Block
@@ -83,7 +82,7 @@ func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (blocks.Block, block.Sour
 
 // takeOff starts a flight. s.mu is held.
 func (s *Swarm) takeOff(c cid.Cid) *flight {
-	f := &flight{cid: c, mh: string(c.Hash()), remote: map[peer.ID]struct{}{}, done: make(chan struct{})}
+	f := &flight{cid: c, mh: string(c.Hash()), remote: map[peer.ID]bitswap.Kind{}, done: make(chan struct{})}
 	var ctx context.Context
 	ctx, f.cancel = context.WithTimeout(s.ctx, s.opts.FetchTimeout)
 	s.flights[f.mh] = f
@@ -147,9 +146,8 @@ func (s *Swarm) fly(ctx context.Context, f *flight) {
 	}
 }
 
-// find looks for the block: here, at the siblings that may have it, at the origin,
-// and if that fails at all other siblings. Siblings are only asked what they have,
-// never to fetch anything, so a fill cannot go in circles.
+// find looks for the block: here, at the siblings that may have it, and then at the
+// origin and wherever else it can be had.
 func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source, error) {
 	if ok, _ := s.local.Has(ctx, f.cid); ok {
 		if b, err := s.local.Get(ctx, f.cid); err == nil {
@@ -170,31 +168,7 @@ func (s *Swarm) find(ctx context.Context, f *flight) (blocks.Block, block.Source
 		}
 		silent = append(silent, unheard...)
 	}
-	b, err := s.askOrigin(ctx, f)
-	if err == nil {
-		return b, block.Origin, nil
-	}
-	// There is no hurry any more: whoever may only be slow is waited for.
-	if b, silent = s.askAround(ctx, f.cid, append(rest, silent...), s.fleet.Absent); b != nil {
-		return b, block.Sibling, nil
-	}
-	if ipld.IsNotFound(err) && (len(silent) > 0 || s.missesSomebody()) {
-		// The origin does not have it, but it may be an import that only somebody
-		// has who does not answer.
-		err = &block.UnavailableError{Cid: f.cid, From: "siblings",
-			Err: fmt.Errorf("not at the origin, and some siblings could not be asked: %w", errSilent)}
-	}
-	return nil, block.Origin, err
-}
-
-// errSilent says that somebody who may have a block does not answer.
-var errSilent = errors.New("no answer")
-
-// missesSomebody reports whether a sibling that was there lately is lost.
-func (s *Swarm) missesSomebody() bool {
-	return slices.ContainsFunc(s.Members(), func(m members.Info) bool {
-		return m.State == members.Lost && time.Since(m.Since) < missing
-	})
+	return s.seek(ctx, f, append(rest, silent...))
 }
 
 // holders returns the siblings that may well have a block, and all others. Those
@@ -231,7 +205,7 @@ func (s *Swarm) holders(f *flight) (likely, others []peer.ID) {
 		}
 	}
 	likely = slices.DeleteFunc(likely, func(id peer.ID) bool { return slices.Contains(waiting, id) })
-	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
+	return likely, others
 }
 
 // rivals returns the better homes that have asked for the block meanwhile, to be asked
@@ -242,20 +216,6 @@ func (s *Swarm) rivals(f *flight) (ids []peer.ID, some bool) {
 	ids, f.rivals = f.rivals, nil
 	f.atOrigin = len(ids) == 0
 	return ids, !f.atOrigin
-}
-
-func (s *Swarm) askOrigin(ctx context.Context, f *flight) (blocks.Block, error) {
-	s.mu.Lock()
-	origin := s.origin
-	s.mu.Unlock()
-	if origin == nil {
-		return nil, block.NotFound(f.cid)
-	}
-	b, _, err := origin.Get(ctx, f.cid)
-	if err == nil && string(b.Cid().Hash()) != f.mh {
-		return nil, &block.UnavailableError{Cid: f.cid, From: "origin", Err: block.ErrMismatch}
-	}
-	return b, err
 }
 
 // filler is the Swarm as the Bitswap exchange sees it.
@@ -285,7 +245,7 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		}
 		f = s.takeOff(c)
 	}
-	f.remote[from] = struct{}{}
+	f.remote[from] = kind
 	return true
 }
 
@@ -293,8 +253,12 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 // waits for the other, so that one of them asks the origin and not both. It happens
 // when they disagree for a moment about who is there. The worse home waits for the
 // better one, an order on which they agree, so nobody waits in a circle; and everyone
-// may wait for one that waits for nobody but the origin. s.mu is held.
+// may wait for one that waits for nobody but the origin. Nobody waits along with one
+// that asks all others. s.mu is held.
 func (s *Swarm) mayWait(f *flight, from peer.ID) bool {
+	if f.searching {
+		return false
+	}
 	name, _ := s.fleet.Name(from)
 	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
 		return true

@@ -70,6 +70,7 @@ type Swarm struct {
 	guests   map[peer.ID]bool
 	rescues  *semaphore.Weighted
 	recent   *recent
+	health   health
 	view     atomic.Pointer[view]
 	calls    map[string]Handler // fixed by Start
 
@@ -84,8 +85,7 @@ type Swarm struct {
 	flights  map[string]*flight // by multihash
 	failures *failures
 	sources  map[peer.ID]int // Bitswap origins, and how often each is used
-	distrust map[peer.ID]time.Time
-	siblings map[peer.ID]*latency
+	siblings map[peer.ID]*sibling
 }
 
 var _ block.Getter = (*Swarm)(nil)
@@ -101,7 +101,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{},
 		flights: map[string]*flight{}, failures: newFailures(opts.ErrorMemory),
-		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
+		sources: map[peer.ID]int{}, siblings: map[peer.ID]*sibling{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -247,6 +247,7 @@ func (s *Swarm) Retry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.failures.m)
+	s.health.reset()
 }
 
 // known reports whether a peer is welcome although it is not a member.

@@ -236,6 +236,18 @@ func (f *Fleet) Doubtful(id peer.ID) bool {
 	return true
 }
 
+// Patience returns how long a member may take until it is heard of, given how busy it
+// and this process are: what [Fleet.Doubtful] compares a silence with.
+func (f *Fleet) Patience(id peer.ID) time.Duration {
+	f.mu.Lock()
+	m := f.byID[id]
+	f.mu.Unlock()
+	if m == nil {
+		return f.opts.DoubtAfter
+	}
+	return f.patience(m, f.opts.DoubtAfter, f.opts.LostAfter)
+}
+
 // Absent reports whether a member is not there at all.
 func (f *Fleet) Absent(id peer.ID) bool {
 	switch f.State(id) {
