@@ -39,29 +39,31 @@ func (s *Swarm) sibling(id peer.ID) *sibling {
 	defer s.mu.Unlock()
 	b := s.siblings[id]
 	if b == nil {
-		b = s.newSibling(id)
+		name, _ := s.fleet.Name(id)
+		b = newSibling(func(lied bool) {
+			s.log.Warn("swarm: a sibling answers pings and delivers no blocks, or wrong ones: it is asked last",
+				"member", name, "wrong_bytes", lied, "retry_in", restFor)
+		}, func() { s.log.Info("swarm: a sibling delivers again", "member", name) })
 		s.siblings[id] = b
 	}
 	return b
 }
 
-func (s *Swarm) newSibling(id peer.ID) *sibling {
+// newSibling returns one of which nothing is known. opened and closed are called when
+// it turns out that it does not deliver, and that it does again.
+func newSibling(opened func(lied bool), closed func()) *sibling {
 	b := &sibling{}
-	name, _ := s.fleet.Name(id)
 	b.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Interval: judgedOver, BucketPeriod: judgedOver / 10, MaxRequests: 1, Timeout: restFor,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return b.lied.Load() || c.TotalFailures >= maxUnanswered && 10*c.TotalFailures >= c.Requests
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
-			switch {
-			case to == gobreaker.StateOpen:
-				if lied := b.lied.Swap(false); from == gobreaker.StateClosed {
-					s.log.Warn("swarm: a sibling answers pings and delivers no blocks, or wrong ones: it is asked last",
-						"member", name, "wrong", lied, "retry_in", restFor)
-				}
+			switch lied := b.lied.Swap(false); {
+			case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
+				opened(lied)
 			case to == gobreaker.StateClosed:
-				s.log.Info("swarm: a sibling delivers again", "member", name)
+				closed()
 			}
 		},
 	})
