@@ -271,15 +271,18 @@ func (s *Swarm) detoured(missed bool) {
 	}
 }
 
-// OriginTrouble says in an operator's words that this edge's own origins do not deliver
-// and what it lacks comes by way of its siblings; "" while all is well.
+// OriginTrouble says in an operator's words that this edge's own origins do not deliver,
+// so that what it lacks comes by way of its siblings; "" while all is well.
 func (s *Swarm) OriginTrouble() string {
 	since, failures := s.health.state()
 	if failures < sickAfter {
 		return ""
 	}
-	return fmt.Sprintf("this edge's own origins have failed %d times and given no block since %s: it asks its siblings first, and lives off their origins",
-		failures, since.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("this edge's own origins have failed %d times and given no block since %s", failures, since.UTC().Format(time.RFC3339))
+	if s.fleet != nil {
+		text += ": it asks its siblings first, and lives off their origins"
+	}
+	return text
 }
 
 // health is how this edge's own way to the origin has done lately.
