@@ -186,6 +186,10 @@ func TestHealthAndReadiness(t *testing.T) {
 	if status, body, _ := ask(t, "GET", d.url+"/readyz", nil); status != 200 || body != "ready\n" {
 		t.Errorf("ready: %d %q", status, body)
 	}
+	c.note = "its origins fail"
+	if status, body, _ := ask(t, "GET", d.url+"/readyz", nil); status != 200 || body != "ready: its origins fail\n" {
+		t.Errorf("ready, with a note: %d %q", status, body)
+	}
 	c.ready = errors.New("draining")
 	status, body, _ := ask(t, "GET", d.url+"/readyz", nil)
 	wantError(t, status, body, 503, "UNAVAILABLE", "draining")

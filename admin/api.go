@@ -29,8 +29,9 @@ type Deps struct {
 	Reload func() (ReloadResult, error)
 	// Stats returns the figures of this moment.
 	Stats func() Stats
-	// Ready returns nil when this edge serves, else the reason in an operator's words.
-	Ready func() error
+	// Ready returns nil when this edge serves, else the reason in an operator's words;
+	// and what an operator should know of an edge that serves, if anything.
+	Ready func() (note string, err error)
 	// URL returns where visitors find imported content.
 	URL func(cid.Cid) string
 	// Gatherer has the metrics.

@@ -2,7 +2,8 @@
 // import and purge of content, over HTTP on a listener of its own.
 //
 //	GET  /healthz            200 while the process answers; asks nobody
-//	GET  /readyz             200 when this edge serves and is not draining, else 503
+//	GET  /readyz             200 when this edge serves and is not draining, else 503;
+//	                         the text says if its own origins fail
 //	GET  /                   the dashboard page
 //	GET  /metrics            Prometheus
 //	GET  /api/v1/stats       what the dashboard shows, as JSON

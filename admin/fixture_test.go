@@ -35,6 +35,7 @@ type content struct {
 	fail     error         // returned after the body was read
 	forget   func(path string, unpin bool) (admin.Purged, error)
 	ready    error
+	note     string
 	stats    admin.Stats
 	reloaded admin.ReloadResult
 	roots    int
@@ -139,7 +140,7 @@ func (c *content) deps() admin.Deps {
 		Pins:     &c.pins,
 		Reload:   func() (admin.ReloadResult, error) { return c.reloaded, c.fail },
 		Stats:    func() admin.Stats { return c.stats },
-		Ready:    func() error { return c.ready },
+		Ready:    func() (string, error) { return c.note, c.ready },
 		URL:      func(root cid.Cid) string { return "http://localhost:8080/ipfs/" + root.String() },
 		Gatherer: reg,
 	}

@@ -10,11 +10,15 @@ import (
 func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok") }
 
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
-	if err := a.deps.Ready(); err != nil {
+	note, err := a.deps.Ready()
+	if err != nil {
 		writeError(w, http.StatusServiceUnavailable, Unavailable, err.Error())
 		return
 	}
-	writeText(w, "ready")
+	if note != "" {
+		note = ": " + note
+	}
+	writeText(w, "ready"+note)
 }
 
 func writeText(w http.ResponseWriter, text string) {

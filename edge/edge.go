@@ -308,12 +308,13 @@ func (e *Edge) leave() {
 	e.swarm.Drain(ctx)
 }
 
-// ready reports why this edge should get no traffic, or nil.
-func (e *Edge) ready() error {
+// ready reports why this edge should get no traffic, or nil and what is wrong with its
+// origins. That is no reason to send visitors elsewhere.
+func (e *Edge) ready() (note string, err error) {
 	if !e.serving.Load() {
-		return errors.New("not serving: starting or draining")
+		return "", errors.New("not serving: starting or draining")
 	}
-	return nil
+	return e.swarm.OriginTrouble(), nil
 }
 
 // Close releases everything that New opened. It is called after Run has returned,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -58,21 +59,28 @@ func (s *Swarm) Call(ctx context.Context, member, method string, request, respon
 	if !ok {
 		return wrap(errors.New("no such member"))
 	}
+	if err := s.callPeer(ctx, id, method, request, response); err != nil {
+		return wrap(err)
+	}
+	return nil
+}
+
+func (s *Swarm) callPeer(ctx context.Context, id peer.ID, method string, request, response any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return wrap(err)
+		return err
 	}
 	answer, err := s.exchangeCall(ctx, id, &callRequest{Method: method, Body: body})
 	switch {
 	case err != nil:
-		return wrap(err)
+		return err
 	case answer.Error != "":
-		return wrap(errors.New(answer.Error))
+		return errors.New(answer.Error)
 	case response == nil:
 		return nil
 	}
 	if err := json.Unmarshal(answer.Body, response); err != nil {
-		return wrap(fmt.Errorf("malformed answer: %w", err))
+		return fmt.Errorf("malformed answer: %w", err)
 	}
 	return nil
 }
@@ -142,28 +150,44 @@ func (s *Swarm) answerCall(stream network.Stream) error {
 	return json.NewEncoder(stream).Encode(answer)
 }
 
-// reason is what a home remembers about a block that it could not get. DONT_HAVE
-// has no room for it.
+// reason is what a home knows about a block that it did not send: DONT_HAVE, and even
+// more so silence, have no room for it.
 type reason struct {
+	// Working says that it is looking for the block and the caller waits for that. Edges
+	// of earlier versions do not say.
+	Working *bool `json:"working,omitempty"`
 	// Failed says that it tried. If not, it did not take itself for a home.
 	Failed     bool          `json:"failed,omitempty"`
 	NotFound   bool          `json:"not_found,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	// Missing are the members that may have it and did not answer, by name.
+	Missing []string `json:"missing,omitempty"`
 }
 
-// why tells a sibling why this edge said that it does not have a block.
-func (s *Swarm) why(_ context.Context, _ string, request json.RawMessage) (any, error) {
+// why tells a sibling why this edge has not sent a block: it is still looking, or said
+// that it does not have it.
+func (s *Swarm) why(_ context.Context, from string, request json.RawMessage) (any, error) {
 	c, err := requestedCID(request)
 	if err != nil {
 		return nil, err
 	}
+	caller, _ := s.fleet.ID(from)
+	mh := string(c.Hash())
+	working := false
 	s.mu.Lock()
-	failure := s.failures.get(string(c.Hash()))
+	failure := s.failures.get(mh)
+	if f := s.fills[mh]; f != nil {
+		_, working = f.remote[caller]
+	}
 	s.mu.Unlock()
-	r := reason{Failed: failure != nil, NotFound: ipld.IsNotFound(failure)}
+	r := reason{Working: &working, Failed: failure != nil, NotFound: ipld.IsNotFound(failure)}
 	var unavailable *block.UnavailableError
 	if errors.As(failure, &unavailable) {
 		r.RetryAfter = unavailable.RetryAfter
+	}
+	var missing *missingError
+	if errors.As(failure, &missing) {
+		r.Missing = missing.names[:min(len(missing.names), 2*maxNamed)]
 	}
 	return r, nil
 }
@@ -177,30 +201,39 @@ func requestedCID(request json.RawMessage) (cid.Cid, error) {
 }
 
 // reasons asks homes why they do not have a block. It returns nil if none of them
-// has looked for it.
+// has looked for it, and not found only if all that have say so.
 func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.HedgeMax)
 	defer cancel()
-	var all reason
-	found := true
-	for _, name := range names {
-		var r reason
-		if err := s.Call(ctx, name, "why", c.String(), &r); err != nil || !r.Failed {
-			continue
+	all, errs := make([]reason, len(names)), make([]error, len(names))
+	var calls sync.WaitGroup
+	for i, name := range names {
+		calls.Go(func() { errs[i] = s.Call(ctx, name, "why", c.String(), &all[i]) })
+	}
+	calls.Wait()
+	var wait time.Duration
+	var missing []string
+	looked, found := false, true
+	for i, r := range all {
+		switch {
+		case errs[i] != nil:
+			missing = append(missing, names[i])
+		case r.Failed:
+			looked, found = true, found && r.NotFound
+			missing = append(missing, r.Missing...)
+			wait = max(wait, r.RetryAfter)
 		}
-		all.Failed = true
-		found = found && r.NotFound
-		all.RetryAfter = max(all.RetryAfter, r.RetryAfter)
 	}
 	switch {
-	case !all.Failed:
+	case !looked:
 		return nil
+	case len(missing) > 0:
+		return unanswered(c, missing)
 	case found:
 		return block.NotFound(c)
 	}
 	return &block.UnavailableError{
-		Cid: c, From: "siblings " + strings.Join(names, ", "), RetryAfter: all.RetryAfter,
-		Err: errors.New("they could not get it"),
+		Cid: c, From: "siblings " + strings.Join(names, ", "), RetryAfter: wait, Err: errors.New("they could not get it"),
 	}
 }
 

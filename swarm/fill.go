@@ -3,7 +3,6 @@ package swarm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
-	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // fill is one search for a block that is at home here, and the siblings that wait for
@@ -24,10 +22,11 @@ type fill struct {
 	mh  string
 
 	// Guarded by Swarm.mu.
-	remote   map[peer.ID]struct{} // siblings that wait
-	cancel   context.CancelFunc   // ends the wait on their behalf; nil when nobody waits
-	atOrigin bool                 // the origin was asked: no sibling is waited for any more
-	rivals   []peer.ID            // better homes that are looking for the block, too
+	remote    map[peer.ID]bitswap.Kind // siblings that wait, and what they want
+	cancel    context.CancelFunc       // ends the wait on their behalf; nil when nobody waits
+	atOrigin  bool                     // the origin was asked: no sibling is waited for any more
+	searching bool                     // all siblings are asked, too: see letGo
+	rivals    []peer.ID                // better homes that are looking for the block, too
 }
 
 // fillOf returns the search for a block, and notes a new one if there is none. s.mu is
@@ -36,7 +35,7 @@ func (s *Swarm) fillOf(c cid.Cid) *fill {
 	mh := string(c.Hash())
 	f := s.fills[mh]
 	if f == nil {
-		f = &fill{cid: c, mh: mh, remote: map[peer.ID]struct{}{}}
+		f = &fill{cid: c, mh: mh, remote: map[peer.ID]bitswap.Kind{}}
 		s.fills[mh] = f
 	}
 	return f
@@ -132,9 +131,8 @@ func (s *Swarm) await(f *fill) {
 	}()
 }
 
-// find looks for the block at the siblings that may have it, at the origin,
-// and if that fails at all other siblings. Siblings are only asked what they have,
-// never to fetch anything, so a fill cannot go in circles.
+// find looks for the block at the siblings that may have it, and then at the origin and
+// wherever else it can be had.
 func (s *Swarm) find(ctx context.Context, f *fill) (blocks.Block, block.Source, error) {
 	select {
 	case <-s.joined:
@@ -150,31 +148,7 @@ func (s *Swarm) find(ctx context.Context, f *fill) (blocks.Block, block.Source, 
 		}
 		silent = append(silent, unheard...)
 	}
-	b, err := s.askOrigin(ctx, f)
-	if err == nil {
-		return b, block.Origin, nil
-	}
-	// There is no hurry any more: whoever may only be slow is waited for.
-	if b, silent = s.askAround(ctx, f.cid, append(rest, silent...), s.fleet.Absent); b != nil {
-		return b, block.Sibling, nil
-	}
-	if ipld.IsNotFound(err) && (len(silent) > 0 || s.missesSomebody()) {
-		// The origin does not have it, but it may be an import that only somebody
-		// has who does not answer.
-		err = &block.UnavailableError{Cid: f.cid, From: "siblings",
-			Err: fmt.Errorf("not at the origin, and some siblings could not be asked: %w", errSilent)}
-	}
-	return nil, block.Origin, err
-}
-
-// errSilent says that somebody who may have a block does not answer.
-var errSilent = errors.New("no answer")
-
-// missesSomebody reports whether a sibling that was there lately is lost.
-func (s *Swarm) missesSomebody() bool {
-	return slices.ContainsFunc(s.Members(), func(m members.Info) bool {
-		return m.State == members.Lost && time.Since(m.Since) < missing
-	})
+	return s.seek(ctx, f, append(rest, silent...))
 }
 
 // holders returns the siblings that may well have a block, and all others. Those
@@ -211,7 +185,7 @@ func (s *Swarm) holders(f *fill) (likely, others []peer.ID) {
 		}
 	}
 	likely = slices.DeleteFunc(likely, func(id peer.ID) bool { return slices.Contains(waiting, id) })
-	return likely[:min(len(likely), maxAsked)], others[:min(len(others), maxAsked)]
+	return likely, others
 }
 
 // rivals returns the better homes that have asked for the block meanwhile, to be asked
@@ -222,20 +196,6 @@ func (s *Swarm) rivals(f *fill) (ids []peer.ID, some bool) {
 	ids, f.rivals = f.rivals, nil
 	f.atOrigin = len(ids) == 0
 	return ids, !f.atOrigin
-}
-
-func (s *Swarm) askOrigin(ctx context.Context, f *fill) (blocks.Block, error) {
-	s.mu.Lock()
-	origin := s.origin
-	s.mu.Unlock()
-	if origin == nil {
-		return nil, block.NotFound(f.cid)
-	}
-	b, _, err := origin.Get(ctx, f.cid)
-	if err == nil && string(b.Cid().Hash()) != f.mh {
-		return nil, &block.UnavailableError{Cid: f.cid, From: "origin", Err: block.ErrMismatch}
-	}
-	return b, err
 }
 
 // filler is the Swarm as the Bitswap exchange sees it.
@@ -274,7 +234,7 @@ func (s *Swarm) takeOn(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		}
 		f = s.fillOf(c)
 	}
-	f.remote[from] = struct{}{}
+	f.remote[from] = kind
 	if f.cancel == nil {
 		s.await(f)
 	}
@@ -285,8 +245,12 @@ func (s *Swarm) takeOn(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 // waits for the other, so that one of them asks the origin and not both. It happens
 // when they disagree for a moment about who is there. The worse home waits for the
 // better one, an order on which they agree, so nobody waits in a circle; and everyone
-// may wait for one that waits for nobody but the origin. s.mu is held.
+// may wait for one that waits for nobody but the origin. Nobody waits along with one
+// that asks all others. s.mu is held.
 func (s *Swarm) mayWait(f *fill, from peer.ID) bool {
+	if f.searching {
+		return false
+	}
 	name, _ := s.fleet.Name(from)
 	if f.atOrigin || s.view.Load().ring.Before(f.cid.Hash(), s.opts.Name, name) {
 		return true
@@ -304,7 +268,12 @@ func (l *filler) Unwant(from peer.ID, c cid.Cid) {
 	if f == nil {
 		return
 	}
-	delete(f.remote, from)
+	f.leave(from)
+}
+
+// leave takes a sibling off. The last one ends the wait on their behalf. Swarm.mu is held.
+func (f *fill) leave(id peer.ID) {
+	delete(f.remote, id)
 	if len(f.remote) == 0 && f.cancel != nil {
 		f.cancel()
 		f.cancel = nil

@@ -82,7 +82,7 @@ func TestHundredWantsAreOneFill(t *testing.T) {
 	}()
 	eventually(t, "the origin is asked", func() bool { return origin.count() > 0 })
 	// Pending is not silence: nobody turns to another home meanwhile.
-	time.Sleep(4 * DefaultOptions().HedgeMax / 2)
+	time.Sleep(originSilence / 2)
 	close(origin.gate)
 	if errs := <-done; len(errs) > 0 {
 		t.Fatal(errs[0])
@@ -266,7 +266,7 @@ func TestNobodyHasIt(t *testing.T) {
 			}
 		}
 	}
-	if n := origin.count(); n > 2 {
+	if n := origin.count(); n > homes {
 		t.Errorf("%d fetches of a block that does not exist", n)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
@@ -33,28 +34,31 @@ func (s *Swarm) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	if hs[0].self {
 		return s.local.Fill(ctx, c)
 	}
-	p := &pursuit{s: s, ctx: ctx, cid: c, view: v, homes: hs, heard: make(chan reply, maxReplies)}
+	p := &pursuit{s: s, ctx: ctx, cid: c, homes: hs, heard: make(chan reply, maxReplies), verdicts: make(chan judged, maxReplies)}
 	defer p.cancelAll()
 	return p.run()
 }
 
 // maxReplies is how many replies a pursuit can get: one from each home, one to the
-// hedge, and one to the want that follows a HAVE.
-const maxReplies = homes + 2
+// hedge, one to the want that follows a HAVE, and what this edge itself found.
+const maxReplies = homes + 3
 
 // pursuit is one Get: who was asked and what they said.
 type pursuit struct {
 	s     *Swarm
 	ctx   context.Context
 	cid   cid.Cid
-	view  *view
 	homes []home
 	next  int        // the next home to ask
 	heard chan reply // has room for everything that can be said
+	// verdicts has room for one about each want.
+	verdicts chan judged
 
 	asked  []*asked
 	denied []string // the homes that said they do not have it
 	hedged bool
+	last   bool  // everyone else was asked, and the last resort is tried
+	err    error // what is known of why the block cannot be had
 }
 
 // asked is one want that was sent.
@@ -65,6 +69,16 @@ type asked struct {
 	at     time.Time
 	done   bool
 	resent bool
+
+	inquired  time.Time
+	inquiring bool
+	failed    bool // it does nothing about the want; it may still answer
+}
+
+// judged is what a sibling says that it does about a want.
+type judged struct {
+	on      *asked
+	working bool
 }
 
 // reply is what came of asking somebody: a sibling, or this edge itself.
@@ -78,21 +92,25 @@ type reply struct {
 }
 
 func (p *pursuit) run() (blocks.Block, block.Source, error) {
-	if !p.advance() {
-		return p.s.rescue(p.ctx, p.cid)
-	}
 	timer := time.NewTimer(p.s.opts.ProbeAfter)
 	defer timer.Stop()
 	var changed <-chan struct{}
 	for {
+		for p.idle() && !p.advance() {
+			if over, err := p.lastResort(); over {
+				return nil, block.Origin, err
+			}
+		}
 		select {
 		case <-p.ctx.Done():
 			p.s.metrics.giveups.Inc()
 			return nil, block.Sibling, p.ended()
 		case r := <-p.heard:
-			if b, src, over, err := p.take(r); over {
-				return b, src, err
+			if b, src, over := p.take(r); over {
+				return b, src, nil
 			}
+		case v := <-p.verdicts:
+			p.convict(v)
 		case <-changed:
 			changed = p.s.fleet.Changed()
 			p.route()
@@ -102,19 +120,17 @@ func (p *pursuit) run() (blocks.Block, block.Source, error) {
 			timer.Reset(p.silence())
 			p.route()
 		}
-		if p.idle() && !p.advance() {
-			return p.exhausted()
-		}
 	}
 }
 
-// advance asks the next home for the block. It reports false if there is none.
+// advance asks the next home for the block. It reports false if there is none but
+// those that are asked last.
 func (p *pursuit) advance() bool {
-	for p.next < len(p.homes) {
+	for p.next < len(p.homes) && !p.homes[p.next].last {
 		h := p.homes[p.next]
 		p.next++
 		if h.self {
-			p.fill(h)
+			p.fill(h, p.s.local.Fill)
 			return true
 		}
 		if p.s.answers(h.id) {
@@ -131,33 +147,38 @@ func (p *pursuit) ask(h home, kind bitswap.Kind) {
 	a.ask = p.s.exchange.Ask(h.id, p.cid, kind, func(r bitswap.Reply) { p.heard <- reply{from: a, Reply: r} })
 }
 
-// fill has this edge fetch the block, being one of its homes.
-func (p *pursuit) fill(h home) {
+// fill has this edge fetch the block.
+func (p *pursuit) fill(h home, get func(context.Context, cid.Cid) (blocks.Block, block.Source, error)) {
 	a := &asked{home: h, at: time.Now()}
 	p.asked = append(p.asked, a)
 	if !p.s.run(func() {
-		b, src, err := p.s.local.Fill(p.ctx, p.cid)
+		b, src, err := get(p.ctx, p.cid)
 		p.heard <- reply{from: a, block: b, source: src, err: err}
 	}) {
 		p.heard <- reply{from: a, err: ErrClosed}
 	}
 }
 
-// idle reports whether nobody is left who may still send the block.
+// idle reports whether nobody is left of whom the block can be expected.
 func (p *pursuit) idle() bool {
-	return !slices.ContainsFunc(p.asked, func(a *asked) bool { return !a.done })
+	return !slices.ContainsFunc(p.asked, func(a *asked) bool { return !a.done && !a.failed })
 }
 
-// take deals with a reply. over says that the pursuit has ended.
-func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool, err error) {
+// take deals with a reply. over says that it is the block.
+func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool) {
 	a := r.from
 	a.done = true
 	switch {
+	case a.self && r.err == nil:
+		return r.block, r.source, true
 	case a.self:
-		return r.block, r.source, true, r.err
+		p.err = r.err
 	case r.Block != nil:
 		p.s.answered(a.id, a.name, time.Since(a.at))
-		return r.Block, block.Sibling, true, nil
+		if !a.failed {
+			p.s.judge(a.id, true)
+		}
+		return r.Block, block.Sibling, true
 	case r.Have:
 		p.ask(a.home, bitswap.WantBlock)
 	case errors.Is(r.Err, bitswap.ErrDontHave):
@@ -170,9 +191,23 @@ func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool, er
 			p.next = len(p.homes)
 		}
 	case errors.Is(r.Err, bitswap.ErrLied):
-		p.s.lied(a.id)
+		p.s.liar(a.id)
 	}
-	return nil, 0, false, nil
+	return nil, 0, false
+}
+
+// convict turns to the next home if a sibling does nothing about a want. What was asked
+// of it stays asked.
+func (p *pursuit) convict(v judged) {
+	a := v.on
+	if a.inquiring = false; v.working || a.done || a.failed {
+		return
+	}
+	a.failed = true
+	p.s.failed(a.id)
+	if p.advance() {
+		p.s.metrics.hedges.Inc()
+	}
 }
 
 // route asks the next home if those that were asked are not there any more, or have
@@ -180,7 +215,7 @@ func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool, er
 func (p *pursuit) route() {
 	for _, a := range p.asked {
 		switch {
-		case a.done:
+		case a.done || a.failed:
 		case a.self:
 			return
 		case a.kind == bitswap.WantBlock && time.Since(a.at) < p.s.opts.PendingMax && p.s.fleet.State(a.id) == members.Alive:
@@ -211,6 +246,7 @@ func (p *pursuit) silence() time.Duration {
 		}
 		if after := p.s.hedgeAfter(a.id); silent >= after {
 			p.hedge()
+			p.inquire(a, now)
 		} else {
 			wait = min(wait, after-silent)
 		}
@@ -226,12 +262,22 @@ func (p *pursuit) hedge() {
 	}
 	p.hedged = true
 	for _, h := range p.homes[p.next:] {
-		if !h.self && p.s.answers(h.id) {
+		if !h.self && !h.last && p.s.answers(h.id) {
 			p.s.metrics.hedges.Inc()
 			p.ask(h, bitswap.WantHave)
 			return
 		}
 	}
+}
+
+// inquire asks a sibling what it does about a want: when it has been silent for longer
+// than it usually is, and every second from then on.
+func (p *pursuit) inquire(a *asked, now time.Time) {
+	if a.failed || a.inquiring || now.Sub(a.inquired) < p.s.opts.ResendAfter {
+		return
+	}
+	a.inquiring, a.inquired = true, now
+	p.s.inquire(p.ctx, a.id, p.cid, a.at, func(working bool) { p.verdicts <- judged{a, working} })
 }
 
 func (p *pursuit) cancelAll() {
@@ -242,16 +288,43 @@ func (p *pursuit) cancelAll() {
 	}
 }
 
-// exhausted ends a pursuit in which everyone has answered and nobody has the block.
-func (p *pursuit) exhausted() (blocks.Block, block.Source, error) {
-	if len(p.denied) > 0 {
+// lastResort is for when everyone else has answered or failed. Those that have not
+// delivered lately are asked now, and if nobody has looked for the block, this edge asks
+// the origin: if edges disagree about the homes, or all of those are out of order, the
+// visitor need not suffer. over says that there is nothing left to try.
+func (p *pursuit) lastResort() (over bool, err error) {
+	if len(p.denied) > 0 && (p.err == nil || ipld.IsNotFound(p.err)) {
 		if err := p.s.reasons(p.ctx, p.denied, p.cid); err != nil {
-			return nil, block.Origin, err
+			p.err = err
 		}
 	}
-	// Nobody has looked for it. If edges disagree about its homes, the visitor need
-	// not suffer.
-	return p.s.rescue(p.ctx, p.cid)
+	if p.last || ipld.IsNotFound(p.err) {
+		return true, p.gaveUp()
+	}
+	p.last = true
+	if p.err == nil {
+		p.fill(home{name: "the origin", self: true}, p.s.rescue)
+	}
+	for ; p.next < len(p.homes); p.next++ {
+		if h := p.homes[p.next]; h.last && p.s.answers(h.id) {
+			p.ask(h, bitswap.WantBlock)
+		}
+	}
+	return false, nil
+}
+
+// gaveUp returns why the block cannot be had.
+func (p *pursuit) gaveUp() error {
+	if p.err != nil {
+		return p.err
+	}
+	var silent []string
+	for _, a := range p.asked {
+		if a.failed {
+			silent = append(silent, a.name)
+		}
+	}
+	return unanswered(p.cid, silent)
 }
 
 // ended says that the context has ended, and whom that was waiting for.

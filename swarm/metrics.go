@@ -8,6 +8,8 @@ type metrics struct {
 	giveups    prometheus.Counter
 	rescues    prometheus.Counter
 	adopted    prometheus.Counter
+	detours    prometheus.Counter
+	unanswered *prometheus.CounterVec
 	latency    *prometheus.HistogramVec
 	unregister func()
 }
@@ -26,6 +28,11 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		giveups: counter("shoal_swarm_giveups_total", "Fetches that ended before a sibling had answered."),
 		rescues: counter("shoal_swarm_rescues_total", "Blocks at home elsewhere that were fetched here because no home could be reached."),
 		adopted: counter("shoal_swarm_adopted_total", "Blocks taken over from siblings that were leaving."),
+		detours: counter("shoal_swarm_origin_detours_total", "Blocks at home here that siblings gave because this edge's own origins failed, denied or were silent."),
+		unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_swarm_unanswered_wants_total",
+			Help: "Wants that a sibling did nothing about although it answers pings, by sibling.",
+		}, []string{"sibling"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "shoal_swarm_sibling_seconds",
 			Help:    "Time until a sibling had sent a block, by sibling.",
@@ -39,22 +46,8 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	gauge := func(name, help string, f func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
-	}
-	all := []prometheus.Collector{
-		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.latency,
-		gauge("shoal_swarm_members", "Siblings in the ring, without this edge.", func() float64 {
-			v := s.view.Load()
-			if v.self >= 0 {
-				return float64(v.ring.Len() - 1)
-			}
-			return float64(v.ring.Len())
-		}),
-		gauge("shoal_swarm_ring_version", "How often the ring has changed since this edge started.",
-			func() float64 { return float64(s.view.Load().version) }),
-		s.library,
-	}
+	all := append(gauges(s),
+		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.detours, m.unanswered, m.latency, s.library)
 	for i, c := range all {
 		if err := reg.Register(c); err != nil {
 			for _, done := range all[:i] {
@@ -69,4 +62,27 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+func gauges(s *Swarm) []prometheus.Collector {
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	return []prometheus.Collector{
+		gauge("shoal_swarm_origin_reachable", "1, or 0 while this edge's own origins give nothing and it lives off those of its siblings.", func() float64 {
+			if s.OriginTrouble() != "" {
+				return 0
+			}
+			return 1
+		}),
+		gauge("shoal_swarm_members", "Siblings in the ring, without this edge.", func() float64 {
+			v := s.view.Load()
+			if v.self >= 0 {
+				return float64(v.ring.Len() - 1)
+			}
+			return float64(v.ring.Len())
+		}),
+		gauge("shoal_swarm_ring_version", "How often the ring has changed since this edge started.",
+			func() float64 { return float64(s.view.Load().version) }),
+	}
 }

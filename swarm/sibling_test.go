@@ -103,7 +103,7 @@ func TestLyingSiblingIsAvoided(t *testing.T) {
 		origin.put(b)
 		mustGet(t, all[0], b)
 	}
-	if !all[0].isDistrusted(liar.ID()) {
+	if all[0].delivers(liar.ID()) {
 		t.Error("the liar is trusted")
 	}
 	// Each of the others has fallen for it once.

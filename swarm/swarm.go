@@ -81,6 +81,7 @@ type Swarm struct {
 	recent   *recent
 	uses     *uses
 	denials  *denials
+	health   health
 	view     atomic.Pointer[view]
 	calls    map[string]Handler // fixed by Start
 
@@ -96,8 +97,7 @@ type Swarm struct {
 	failures *failures
 	news     news
 	sources  map[peer.ID]int // Bitswap origins, and how often each is used
-	distrust map[peer.ID]time.Time
-	siblings map[peer.ID]*latency
+	siblings map[peer.ID]*sibling
 }
 
 var _ block.Getter = (*Swarm)(nil)
@@ -113,7 +113,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), denials: newDenials(), news: news{due: map[string][]string{}},
 		fills: map[string]*fill{}, failures: newFailures(opts.ErrorMemory),
-		sources: map[peer.ID]int{}, distrust: map[peer.ID]time.Time{}, siblings: map[peer.ID]*latency{},
+		sources: map[peer.ID]int{}, siblings: map[peer.ID]*sibling{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -260,6 +260,7 @@ func (s *Swarm) Retry() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures.clear()
+	s.health.reset()
 }
 
 // known reports whether a peer is welcome although it is not a member.

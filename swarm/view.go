@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -21,10 +22,6 @@ const (
 	// missing is for how long after the loss of a member what only it may have counts
 	// as unavailable and not as not found.
 	missing = 10 * time.Minute
-	// maxAsked is how many siblings are asked about one block at most.
-	maxAsked = 64
-	// distrusted is for how long a sibling that sent wrong bytes is not asked.
-	distrusted = time.Minute
 )
 
 // view is this edge's picture of the fleet at one moment. It does not change.
@@ -78,6 +75,7 @@ func (s *Swarm) look() {
 		}
 	}
 	s.view.Store(v)
+	maps.DeleteFunc(s.siblings, func(id peer.ID, _ *sibling) bool { return !s.fleet.IsMember(id) })
 }
 
 // home is one of a block's homes.
@@ -85,45 +83,38 @@ type home struct {
 	name string
 	id   peer.ID
 	self bool
+	last bool // it does not deliver, and is asked when all others were
 }
 
-// homesOf returns the homes of a block in the order in which they are asked: by
-// rank, but those that would not answer now come last.
+// homesOf returns the homes of a block in the order in which they are asked: by rank,
+// but those that would not answer now come after the others, and those that have not
+// delivered lately last. Of the latter, one that is due to be tried again is.
 func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 	var buf [homes]int
-	var good, bad []home
+	var good, away, last []home
 	for _, i := range v.ring.Homes(c.Hash(), homes, buf[:0]) {
 		h := home{name: v.ring.Member(i).Name, id: v.ids[i], self: i == v.self}
-		if h.self || s.answers(h.id) {
+		switch {
+		case h.self:
 			good = append(good, h)
-		} else {
-			bad = append(bad, h)
+		case !s.delivers(h.id):
+			if h.last = true; len(good) == 0 {
+				s.tryAgain(h.id, c)
+			}
+			last = append(last, h)
+		case s.answers(h.id):
+			good = append(good, h)
+		default:
+			away = append(away, h)
 		}
 	}
-	return append(good, bad...)
+	return slices.Concat(good, away, last)
 }
 
-// answers reports whether a sibling can be expected to answer, and rightly.
+// answers reports whether a sibling can be expected to answer.
 func (s *Swarm) answers(id peer.ID) bool {
-	if state := s.fleet.State(id); state != members.Alive && state != members.Leaving {
-		return false
-	}
-	return !s.isDistrusted(id)
-}
-
-// isDistrusted reports whether a sibling has sent wrong bytes lately.
-func (s *Swarm) isDistrusted(id peer.ID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	since, lied := s.distrust[id]
-	return lied && time.Since(since) <= distrusted
-}
-
-// lied notes that a sibling sent wrong bytes.
-func (s *Swarm) lied(id peer.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.distrust[id] = time.Now()
+	state := s.fleet.State(id)
+	return state == members.Alive || state == members.Leaving
 }
 
 // Rank returns the place of this edge among the homes of a block: 0 for the first home,
@@ -137,34 +128,4 @@ func (s *Swarm) Rank(c cid.Cid) int {
 		return -1
 	}
 	return v.ring.Rank(c.Hash(), s.opts.Name, homes)
-}
-
-// latency is how long a sibling usually takes to answer a want: mean and mean
-// deviation, smoothed. It is guarded by Swarm.mu.
-type latency struct{ mean, deviation time.Duration }
-
-func (s *Swarm) answered(id peer.ID, name string, took time.Duration) {
-	s.metrics.latency.WithLabelValues(name).Observe(took.Seconds())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.siblings[id]
-	if l == nil {
-		l = &latency{mean: took, deviation: took / 2}
-		s.siblings[id] = l
-		return
-	}
-	l.deviation += ((l.mean - took).Abs() - l.deviation) / 8
-	l.mean += (took - l.mean) / 16
-}
-
-// hedgeAfter is how long a sibling may be silent before somebody else is asked:
-// longer than it is in some 19 of 20 cases.
-func (s *Swarm) hedgeAfter(id peer.ID) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := 2 * s.opts.ProbeAfter
-	if l := s.siblings[id]; l != nil {
-		d = max(d, l.mean+2*l.deviation)
-	}
-	return min(d, s.opts.HedgeMax)
 }

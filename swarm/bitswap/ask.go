@@ -278,6 +278,7 @@ func (r *remote) receiveBlock(p Payload) {
 	delete(r.asks, mh)
 	r.remember(mh)
 	r.mu.Unlock()
+	r.x.stamp(&r.received)
 	r.x.metrics.received.Add(float64(len(p.Data)))
 	for _, a := range shared.subs {
 		// The hash is right; the codec is a matter of how it was asked for.

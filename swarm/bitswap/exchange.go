@@ -123,6 +123,7 @@ type Exchange struct {
 	running sync.WaitGroup
 	hashing chan struct{} // one slot for each processor
 	seed    maphash.Seed  // for remote.recent
+	epoch   time.Time     // what stamp counts from
 
 	mu      sync.Mutex
 	closed  bool
@@ -147,6 +148,7 @@ func New(opts Options, cfg Config) (*Exchange, error) {
 		log: cfg.Log, metrics: m,
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		seed:    maphash.MakeSeed(),
+		epoch:   time.Now(),
 		remotes: map[peer.ID]*remote{},
 		waiting: map[string]map[*remote]struct{}{},
 	}
@@ -226,19 +228,33 @@ func (x *Exchange) drop(r *remote) {
 }
 
 // Heard returns when the last message of a peer was read; the zero time if none
-// was.
+// was. The time is monotonic: a clock that is set says nothing about a peer.
 func (x *Exchange) Heard(id peer.ID) time.Time {
+	return x.last(id, func(r *remote) *atomic.Int64 { return &r.heard })
+}
+
+// Received returns when bytes of a block were last read from a peer, the way
+// [Exchange.Heard] does. A large block on its way shows here before it is complete.
+func (x *Exchange) Received(id peer.ID) time.Time {
+	return x.last(id, func(r *remote) *atomic.Int64 { return &r.received })
+}
+
+func (x *Exchange) last(id peer.ID, of func(*remote) *atomic.Int64) time.Time {
 	x.mu.Lock()
 	r := x.remotes[id]
 	x.mu.Unlock()
 	if r == nil {
 		return time.Time{}
 	}
-	if ns := r.heard.Load(); ns != 0 {
-		return time.Unix(0, ns)
+	if ns := of(r).Load(); ns != 0 {
+		return x.epoch.Add(time.Duration(ns))
 	}
 	return time.Time{}
 }
+
+// stamp notes the present time: nanoseconds since the exchange was made, by the
+// monotonic clock, and never 0.
+func (x *Exchange) stamp(at *atomic.Int64) { at.Store(max(int64(time.Since(x.epoch)), 1)) }
 
 // run starts f unless the exchange is closed.
 func (x *Exchange) run(f func()) bool {
@@ -290,6 +306,7 @@ func (x *Exchange) handle(s network.Stream) {
 // read handles messages until the stream ends. A clean end is io.EOF.
 func (x *Exchange) read(r *remote, s network.Stream) error {
 	in := newReader(s)
+	in.came = func() { x.stamp(&r.received) }
 	for {
 		size, err := in.next()
 		if err != nil {
@@ -309,7 +326,7 @@ func (x *Exchange) read(r *remote, s network.Stream) error {
 			x.metrics.refused.WithLabelValues("malformed").Inc()
 			return err
 		}
-		r.heard.Store(time.Now().UnixNano())
+		x.stamp(&r.heard)
 		access := x.access(r.id)
 		if access == Stranger {
 			r.inflight.Release(size)

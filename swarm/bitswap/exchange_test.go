@@ -220,6 +220,7 @@ func BenchmarkBareStream(b *testing.B) {
 
 // taker is a Filler that takes on every WantBlock.
 type taker struct {
+	all      bool // every WantHave, too
 	mu       sync.Mutex
 	taken    map[cid.Cid]int
 	unwanted map[cid.Cid]int
@@ -230,10 +231,10 @@ func newTaker() *taker { return &taker{taken: map[cid.Cid]int{}, unwanted: map[c
 func (f *taker) Want(_ peer.ID, c cid.Cid, kind Kind) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if kind == WantBlock {
+	if kind == WantBlock || f.all {
 		f.taken[c]++
 	}
-	return kind == WantBlock
+	return kind == WantBlock || f.all
 }
 
 func (f *taker) Unwant(_ peer.ID, c cid.Cid) {
@@ -355,6 +356,45 @@ func TestUpgradedWantIsNotDeniedByTheWeakerOne(t *testing.T) {
 			t.Fatalf("want-block: got %+v", r)
 		}
 		await(t, have)
+	}
+}
+
+// A clock that is set back or forth must not make a silent peer look alive. Only a time
+// with a monotonic reading is safe from that; its String says so (package time).
+func TestTimesOfAPeerAreMonotonic(t *testing.T) {
+	a, b := pair(t, nil)
+	if at := a.Heard(b.ID()); !at.IsZero() {
+		t.Errorf("heard at %s before anything was said", at)
+	}
+	blk := randomBlock(t, 200<<10)
+	b.store.put(blk)
+	before := time.Now()
+	request(t, a, b.ID(), blk.Cid(), WantBlock)
+	for what, at := range map[string]time.Time{"heard": a.Heard(b.ID()), "received": a.Received(b.ID())} {
+		if !strings.Contains(at.String(), " m=") || at.Before(before) || at.After(time.Now()) {
+			t.Errorf("%s at %s, asked at %s", what, at, before)
+		}
+	}
+}
+
+func TestReleaseEndsOnlyWhatMayWait(t *testing.T) {
+	f := newTaker()
+	f.all = true
+	a, b := pair(t, f)
+	weak, strong := randomBlock(t, 10), randomBlock(t, 10)
+	replies := make(chan Reply, 2)
+	a.Ask(b.ID(), weak.Cid(), WantHave, func(r Reply) { replies <- r })
+	kept := make(chan Reply, 1)
+	a.Ask(b.ID(), strong.Cid(), WantBlock, func(r Reply) { kept <- r })
+	eventually(t, "both are taken", func() bool { return f.took(weak.Cid()) == 1 && f.took(strong.Cid()) == 1 })
+	b.Release(weak.Cid())
+	b.Release(strong.Cid())
+	if r := await(t, replies); !errors.Is(r.Err, ErrDontHave) {
+		t.Errorf("the WantHave got %+v", r)
+	}
+	b.Answer(strong.Cid(), strong)
+	if r := await(t, kept); r.Block == nil {
+		t.Errorf("the WantBlock got %+v", r)
 	}
 }
 

@@ -28,7 +28,8 @@ type remote struct {
 	ctx    context.Context // ends when the peer is gone
 	cancel context.CancelFunc
 
-	heard    atomic.Int64        // Unix time in nanoseconds of the last message
+	heard    atomic.Int64        // when the last message was read; see Exchange.stamp
+	received atomic.Int64        // when bytes of a block were read last
 	reading  *semaphore.Weighted // streams
 	inflight *semaphore.Weighted // bytes
 	wake     chan struct{}       // wants are waiting to be written

@@ -229,6 +229,39 @@ func (x *Exchange) Answer(c cid.Cid, b blocks.Block) {
 	}
 }
 
+// Release ends every member's WantHave of c that the [Filler] has taken on, with
+// DONT_HAVE. Whoever has sent a WantBlock goes on waiting.
+func (x *Exchange) Release(c cid.Cid) {
+	mh := string(c.Hash())
+	released := map[*remote]Entry{}
+	x.mu.Lock()
+	for r := range x.waiting[mh] {
+		if x.access(r.id) < Member {
+			continue
+		}
+		if e, only := r.onlyHave(mh); only {
+			x.strike(r, mh)
+			released[r] = e
+		}
+	}
+	x.mu.Unlock()
+	for r, e := range released {
+		r.tell(e, false, nil)
+		r.startWriting()
+	}
+}
+
+// onlyHave returns the want of a block that is on record, and whether it is a WantHave.
+func (r *remote) onlyHave(mh string) (Entry, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.wants[mh]
+	if w == nil || w.entry.Kind != WantHave {
+		return Entry{}, false
+	}
+	return w.entry, true
+}
+
 // Waiting reports whether anybody waits for c, so that a block that was stored is
 // worth an [Exchange.Answer].
 func (x *Exchange) Waiting(c cid.Cid) bool {

@@ -13,10 +13,14 @@ import (
 )
 
 // reader cuts a stream into messages: each has its length in front, as a varint.
-type reader struct{ in *bufio.Reader }
+type reader struct {
+	in *bufio.Reader
+	// came, if not nil, is called for each part of a large message.
+	came func()
+}
 
 // The buffer is small, so that the bytes of blocks are read past it.
-func newReader(r io.Reader) *reader { return &reader{bufio.NewReaderSize(r, 4<<10)} }
+func newReader(r io.Reader) *reader { return &reader{in: bufio.NewReaderSize(r, 4<<10)} }
 
 // next returns the size of the next message, or io.EOF at a clean end.
 func (r *reader) next() (int64, error) {
@@ -30,14 +34,24 @@ func (r *reader) next() (int64, error) {
 	return int64(size), nil
 }
 
+// progress is the part of a message, in bytes, that is read at once. Whatever is larger
+// carries blocks, as a rule.
+const progress = 64 << 10
+
 // read returns a message of the given size.
 func (r *reader) read(size int64) ([]byte, error) {
 	buf := make([]byte, size)
-	if _, err := io.ReadFull(r.in, buf); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+	for rest := buf; len(rest) > 0; {
+		n, err := io.ReadFull(r.in, rest[:min(len(rest), progress)])
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
 		}
-		return nil, err
+		if rest = rest[n:]; n == progress && r.came != nil {
+			r.came()
+		}
 	}
 	return buf, nil
 }

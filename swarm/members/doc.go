@@ -36,7 +36,7 @@
 //	peers    names and addresses of the members that are alive, when they changed
 //	leaving  this edge is about to stop: put nothing at home there any more
 //
-// # Alive, suspect, lost
+// # Alive, suspect, lost, left
 //
 // Pings go out every quarter of a second, more seldom in fleets of hundreds, and
 // at once when somebody who waits for a member asks for it ([Fleet.Probe]). Anything
@@ -47,6 +47,10 @@
 // that breaks and cannot be made again at once has the same effect immediately, so
 // a killed process is noticed within milliseconds and a frozen one within the time
 // of a request. If this process itself was held up, it does not blame the others.
+//
+// A member that said it is leaving has left once its connections have ended, once it
+// does not answer any more, or after ten minutes. From then on nobody asks it or
+// misses it; what it had, it has handed over. It is welcome when it has started again.
 //
 // A lost member is dialed again, first at once, then at most every two seconds, for
 // as long as it is configured, or ten minutes.

@@ -24,7 +24,8 @@ const (
 	Alive      State = "alive"
 	Suspect    State = "suspect" // does not answer; may only be busy
 	Lost       State = "lost"    // was there and is not
-	Leaving    State = "leaving" // said that it is about to stop
+	Leaving    State = "leaving" // said that it is about to stop, and still answers
+	Left       State = "left"    // said so, and is gone: nothing is missing with it
 	Refused    State = "refused" // there is somebody else at its address
 	// StandingAside is this edge's own state while another edge has its name.
 	StandingAside State = "standing aside"

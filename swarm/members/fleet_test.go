@@ -252,9 +252,40 @@ func TestLeavingIsAnnounced(t *testing.T) {
 		t.Errorf("state %s", s)
 	}
 	b.stop()
+	eventually(t, "it is gone", func() bool { return a.state("b") == Left })
 	again := newNode(t, "b", knows("a", a.addr()), nil)
 	sees(t, a, "a", "b")
 	sees(t, again, "a", "b")
+}
+
+// One that says it leaves, and then does not, is not waited for without end.
+func TestLeavingHasAnEnd(t *testing.T) {
+	a := newNode(t, "a", nil, nil)
+	b := newNode(t, "b", knows("a", a.addr()), nil)
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+	b.Leave(t.Context())
+	a.sweepAt(time.Now().Add(leaveWithin / 2))
+	if s := a.state("b"); s != Leaving {
+		t.Errorf("state %s half way", s)
+	}
+	a.sweepAt(time.Now().Add(leaveWithin + time.Second))
+	if s := a.state("b"); s != Left {
+		t.Errorf("state %s afterwards", s)
+	}
+	// It goes on saying so, which does not take it back.
+	before := a.heardAt("b")
+	a.Probe(b.host.ID())
+	eventually(t, "it answers", func() bool { return a.heardAt("b").After(before) })
+	if s := a.state("b"); s != Left {
+		t.Errorf("state %s although it has left", s)
+	}
+}
+
+func (n *node) heardAt(name string) time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.byName[name].heard
 }
 
 func TestAnotherSecretGetsNothing(t *testing.T) {

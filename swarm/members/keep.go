@@ -66,7 +66,10 @@ func (f *Fleet) keep(m *member) {
 // broke notes that the stream to a member has ended, and reports whether it is
 // worth while to open another at once.
 func (f *Fleet) broke(m *member, err error) bool {
-	if f.State(m.id) == Leaving {
+	if s := f.State(m.id); s == Leaving || s == Left {
+		if f.host.Network().Connectedness(m.id) != network.Connected {
+			f.setState(m, Left, err.Error())
+		}
 		return false
 	}
 	if errors.Is(err, errSilent) || f.host.Network().Connectedness(m.id) != network.Connected {
@@ -98,7 +101,8 @@ func (f *Fleet) missed(m *member, err error, pause time.Duration) time.Duration 
 	case state == Connecting:
 		f.setState(m, Connecting, err.Error())
 	case state == Leaving:
-		// It said so; that it is gone is no news.
+		f.setState(m, Left, err.Error())
+	case state == Left:
 	default:
 		f.setState(m, Lost, err.Error())
 	}
@@ -228,9 +232,17 @@ func (f *Fleet) admit(m *member, h *hello, conn network.Conn) bool {
 		f.touch()
 	}
 	if h.Leaving {
-		f.setState(m, Leaving, "it said so")
+		f.leaves(m)
 	}
 	return true
+}
+
+// leaves notes that a member is about to stop. One that has left is not taken back
+// before it has started again.
+func (f *Fleet) leaves(m *member) {
+	if f.State(m.id) != Left {
+		f.setState(m, Leaving, "it said so")
+	}
 }
 
 // observed puts the port that a member listens on behind the address that it was

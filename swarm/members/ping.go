@@ -154,7 +154,7 @@ func (p *pinger) pong(answer *frame) {
 	}
 	p.f.learn(answer.Peers)
 	p.f.resume()
-	if s := p.f.State(p.m.id); s != Leaving && s != Alive {
+	if s := p.f.State(p.m.id); s != Leaving && s != Left && s != Alive {
 		p.f.setState(p.m, Alive, "")
 	}
 }
@@ -180,9 +180,12 @@ func (p *pinger) overdue() error {
 		}
 		p.arm(p.f.opts.LostAfter - silent)
 	default:
-		if state != Leaving {
-			p.f.setState(p.m, Lost, errSilent.Error())
+		if state == Leaving || state == Left {
+			// It may hang on its way out, and would keep its connections.
+			p.f.host.Network().ClosePeer(p.m.id)
+			return errSilent
 		}
+		p.f.setState(p.m, Lost, errSilent.Error())
 		if silent > hangUpAfter*p.f.opts.LostAfter {
 			// All connections, since it was silent on all of them. The two sides may
 			// have made one each, and what is left of a network that was cut does
@@ -231,6 +234,18 @@ func (f *Fleet) Doubtful(id peer.ID) bool {
 		return f.silence(m) > f.patience(m, f.opts.DoubtAfter, f.opts.LostAfter)
 	}
 	return true
+}
+
+// Patience returns how long a member may take until it is heard of, given how busy it
+// and this process are: what [Fleet.Doubtful] compares a silence with.
+func (f *Fleet) Patience(id peer.ID) time.Duration {
+	f.mu.Lock()
+	m := f.byID[id]
+	f.mu.Unlock()
+	if m == nil {
+		return f.opts.DoubtAfter
+	}
+	return f.patience(m, f.opts.DoubtAfter, f.opts.LostAfter)
 }
 
 // Absent reports whether a member is not there at all.

@@ -75,7 +75,7 @@ func (f *Fleet) setState(m *member, s State, detail string) {
 	switch {
 	case s == Alive && old != Suspect:
 		f.log.Info("swarm: member joined", "member", m.name, "peer", m.id)
-	case s == Lost, s == Leaving:
+	case s == Lost, s == Leaving, s == Left:
 		f.log.Info("swarm: member gone", "member", m.name, "state", s, "reason", detail)
 	}
 	f.touch()
@@ -166,8 +166,13 @@ func parseAddrs(list []string) []ma.Multiaddr {
 	return addrs
 }
 
-// forgetAfter is how long a lost member is dialed that nobody configured.
-const forgetAfter = 10 * time.Minute
+const (
+	// forgetAfter is how long a lost member is dialed that nobody configured.
+	forgetAfter = 10 * time.Minute
+	// leaveWithin is how long a member may be about to stop. One that has not stopped
+	// by then counts as having left.
+	leaveWithin = 10 * time.Minute
+)
 
 // sweep forgets what has had its time.
 func (f *Fleet) sweep() {
@@ -178,18 +183,28 @@ func (f *Fleet) sweep() {
 		case <-f.ctx.Done():
 			return
 		case now := <-tick.C:
-			f.mu.Lock()
-			for name, m := range f.byName {
-				if len(m.static) == 0 && !m.info.InRing() && now.Sub(m.info.Since) > forgetAfter {
-					delete(f.byName, name)
-					delete(f.byID, m.id)
-					signal(m.kick)
-				}
-			}
-			forgetOld(f.blocked, now, refuseFor)
-			forgetOld(f.warned, now, warnEvery)
-			f.mu.Unlock()
+			f.sweepAt(now)
 		}
+	}
+}
+
+func (f *Fleet) sweepAt(now time.Time) {
+	f.mu.Lock()
+	var overstayed []*member
+	for name, m := range f.byName {
+		if m.info.State == Leaving && now.Sub(m.info.Since) > leaveWithin {
+			overstayed = append(overstayed, m)
+		} else if len(m.static) == 0 && !m.info.InRing() && now.Sub(m.info.Since) > forgetAfter {
+			delete(f.byName, name)
+			delete(f.byID, m.id)
+			signal(m.kick)
+		}
+	}
+	forgetOld(f.blocked, now, refuseFor)
+	forgetOld(f.warned, now, warnEvery)
+	f.mu.Unlock()
+	for _, m := range overstayed {
+		f.setState(m, Left, "it did not stop in time")
 	}
 }
 

@@ -116,7 +116,7 @@ func (f *Fleet) answer(s network.Stream) error {
 		}
 		f.heardFrom(m)
 		if msg.Leaving {
-			f.setState(m, Leaving, "it said so")
+			f.leaves(m)
 		}
 		f.learn(msg.Peers)
 		reply := &frame{Pong: msg.Ping}
