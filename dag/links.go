@@ -116,7 +116,12 @@ func Inline(c cid.Cid) ([]byte, bool) {
 
 // Canonical returns the CIDv1 of a block: CIDs that differ in their version only
 // name the same block with the same links.
-func Canonical(c cid.Cid) cid.Cid { return cid.NewCidV1(c.Type(), c.Hash()) }
+func Canonical(c cid.Cid) cid.Cid {
+	if c.Version() == 1 {
+		return c
+	}
+	return cid.NewCidV1(c.Type(), c.Hash())
+}
 
 // castCID reads a CID in binary form that ends where the bytes do.
 func castCID(b []byte) (cid.Cid, error) {
