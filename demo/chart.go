@@ -277,7 +277,7 @@ func (c *chart) addBars(results []FleetResult) {
 			}
 			x += w
 		}
-		bar.Label = fmt.Sprintf("%.0f%% from the origin", 100*float64(r.BytesFrom["origin"])/float64(max(total, 1)))
+		bar.Label = fmt.Sprintf("%.0f%% origin", 100*float64(r.BytesFrom["origin"])/float64(max(total, 1)))
 		c.Bars = append(c.Bars, bar)
 		at += barHeight + barSpace
 	}

@@ -40,7 +40,8 @@
 //
 // In both, every response is compared, byte for byte, with the file that it should
 // be; one that differs or fails makes the demo fail. A fleet without its origin may
-// refuse a file, but only if no edge holds it: they are asked.
+// refuse a file, but only if no edge answers it and some block on the way to it (the
+// root, a folder, the file) is nowhere: they are asked.
 //
 // # Who calls it
 //

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // secondAttempt is when a visitor who was refused tries again. An edge that could not
@@ -25,10 +27,9 @@ type FaultResult struct {
 	// than the one first asked.
 	Served int `json:"served"`
 	Moved  int `json:"moved"`
-	// Again were served at the second attempt only, although an edge held the file all
-	// the time.
+	// Again were served at the second attempt only, by the edge that had refused.
 	Again int `json:"again"`
-	// NotHeld were refused, rightly: no edge held the file.
+	// NotHeld were refused, rightly: some block on the way to the file was nowhere.
 	NotHeld int `json:"not_held"`
 	// Failed were not answered, or with wrong bytes, or not at all though an edge
 	// held the file.
@@ -97,54 +98,74 @@ func (f *fleet) withoutOrigin(ctx context.Context) (FaultResult, error) {
 	}
 	q := f.smallCrowd()
 	var mu sync.Mutex
-	refused, first := map[string]int{}, map[string]error{}
-	q.refused = func(r request, o outcome) {
+	refused := map[refusal]int{}
+	q.refused = func(what refusal) {
 		mu.Lock()
 		defer mu.Unlock()
-		if refused[r.file]++; refused[r.file] == 1 {
-			first[r.file] = &RequestError{o.path, o.err}
-		}
+		refused[what]++
 	}
 	r, err := f.suffer(ctx, q, 4*f.Clients, FaultResult{Fault: "origin off"})
 	if err == nil {
-		err = f.judge(ctx, q, &r, refused, first)
+		err = f.judge(ctx, q, &r, refused)
 	}
 	return r, err
 }
 
+// A refusal is a request that an edge gave up on.
+type refusal struct {
+	request
+	edge int // in the order of the fleet
+}
+
 // judge decides about requests that were refused with the origin off: rightly, when
-// no edge holds the file. Otherwise a visitor who tries again later has to get it.
-func (f *fleet) judge(ctx context.Context, q *queue, r *FaultResult, refused map[string]int, first map[string]error) error {
+// the fleet does not hold what they need. Otherwise a visitor who tries again later,
+// at the same edge, has to get it.
+func (f *fleet) judge(ctx context.Context, q *queue, r *FaultResult, refused map[refusal]int) error {
 	defer q.close()
-	waited := false
-	for i, file := range f.content.files {
-		times := refused[file.name]
-		if times == 0 {
-			continue
-		}
-		r.Requests += times
-		held, err := f.holders(ctx, file)
-		if err != nil {
-			return err
-		}
-		if len(held) == 0 {
-			r.NotHeld += times
-			continue
-		}
-		if !waited {
-			waited = pause(ctx, secondAttempt)
-		}
-		if q.content.fetch(ctx, q.client, q.sites[i%len(q.sites)], request{file: file.name, length: file.size}).err == nil {
-			r.Served += times
-			r.Again += times
-			continue
-		}
-		r.Failed += times
-		if f.failure == nil { // one says enough
-			f.failure = fmt.Errorf("%w, though %s has it", first[file.name], strings.Join(held, ", "))
-		}
+	if len(refused) == 0 || !pause(ctx, secondAttempt) {
+		return ctx.Err()
 	}
-	return ctx.Err()
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(f.Clients)
+	for what, times := range refused {
+		group.Go(func() error {
+			again := q.ask(ctx, what.edge, what.request)
+			var held []string
+			if again.err != nil {
+				var err error
+				if held, err = f.holders(ctx, q, what); err != nil {
+					return err
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.Requests += times
+			switch {
+			case again.err == nil:
+				r.Served += times
+				r.Again += times
+			case len(held) == 0:
+				r.NotHeld += times
+			default:
+				r.Failed += times
+				if f.failure == nil { // one says enough
+					f.failure = fmt.Errorf("%w, though %s it", again.failure(), have(held))
+				}
+			}
+			return ctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// have is who has something: "a has", "a and b have", "a, b and c have".
+func have(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0] + " has"
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last] + " have"
 }
 
 // suffer sends a crowd and counts.
@@ -181,18 +202,30 @@ func (f *fleet) suffer(ctx context.Context, q *queue, clients int, r FaultResult
 	return r, nil
 }
 
-// holders returns the edges that hold a file. It knows only of files that are one
-// block and were served before; no edge holds one that never was.
-func (f *fleet) holders(ctx context.Context, of file) ([]string, error) {
-	id, ok := f.known.Load(of.name)
-	if !ok || of.size > chunk {
-		return nil, nil
+// holders returns the edges that have what was refused: those that answer it, or else
+// those that have the file, if somebody has each block on the way to it. Which blocks
+// these are is known of files that are one block and were served before; no edge
+// holds one that never was.
+func (f *fleet) holders(ctx context.Context, q *queue, what refusal) (names []string, err error) {
+	for i, e := range f.edges {
+		if i != what.edge && q.ask(ctx, i, what.request).err == nil {
+			names = append(names, e.spec.Name)
+		}
 	}
-	var where struct {
-		Holders []string `json:"holders"`
+	path, ok := f.known.Load(what.file)
+	if len(names) > 0 || !ok || what.part || what.length > chunk {
+		return names, nil
 	}
-	if err := f.ask(ctx, f.edges[0], "/api/v1/swarm/where?cid="+url.QueryEscape(id.(string)), &where); err != nil {
-		return nil, fmt.Errorf("ask where %s is: %w", of.name, err)
+	for _, id := range path.([]string) {
+		var where struct {
+			Holders []string `json:"holders"`
+		}
+		if err := f.ask(ctx, f.edges[0], "/api/v1/swarm/where?cid="+url.QueryEscape(id), &where); err != nil {
+			return nil, fmt.Errorf("ask where block %s of %s is: %w", id, what.file, err)
+		}
+		if names = where.Holders; len(names) == 0 {
+			return nil, nil
+		}
 	}
-	return where.Holders, nil
+	return names, nil
 }

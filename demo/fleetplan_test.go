@@ -281,6 +281,26 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// What stands at the right end is not cut off there, in a font as wide as DejaVu Sans
+// Bold, which browsers on Linux fall back on: 0.65 em a letter.
+func TestChartLabelsFit(t *testing.T) {
+	all := someFleets()
+	all[0].BytesFrom = map[string]int64{"origin": 1}
+	c := layOut(setting{}, all, nil)
+	var labels []string
+	for _, s := range c.Series {
+		labels = append(labels, s.Name)
+	}
+	for _, b := range c.Bars {
+		labels = append(labels, b.Label)
+	}
+	for _, l := range labels {
+		if width := 0.65 * 13 * float64(len(l)); float64(c.NameX)+width > float64(c.Width) {
+			t.Errorf("%q ends at %.0f of %v", l, float64(c.NameX)+width, c.Width)
+		}
+	}
+}
+
 func TestChartIsWellFormed(t *testing.T) {
 	none := someFleets()[:2]
 	none[0].OriginBytesPerRequest, none[0].Lines = 0, Lines{}

@@ -189,7 +189,7 @@ func TestRefusingWhatIsHeld(t *testing.T) {
 			err := demo.Run(t.Context(), o)
 			off := resultsOfFleet(t, out).Faults[1]
 			switch {
-			case forever && (err == nil || !strings.Contains(err.Error(), "though edge-") || off.Failed == 0):
+			case forever && (err == nil || !strings.Contains(err.Error(), ": 502 Bad Gateway: no, though edge-") || off.Failed == 0):
 				t.Errorf("got %v, %+v", err, off)
 			case !forever && (err != nil || off.Again == 0 || off.Failed != 0 || off.Again+off.NotHeld != 15):
 				t.Errorf("got %v, %+v", err, off)

@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// cids are the CIDs of files, as their responses named them.
-type cids struct{ sync.Map } // from a file's name to its CID
+// cids are the CIDs of the blocks on the way to files, as their responses named them:
+// the root's, the folders' and the file's.
+type cids struct{ sync.Map } // from a file's name to a []string
 
 // A queue is a crowd that makes requests of a fleet in a fixed order, a number of
 // them at a time. The edges take turns, so each gets an equal part.
 type queue struct {
 	content  *content
 	requests []request
+	edges    []string // their names
 	sites    []string // URLs, one for each edge
 	client   *http.Client
 	tally    *tally
@@ -31,7 +33,7 @@ type queue struct {
 	reached func(int)
 	// refused takes responses that an edge gave up on with a status of 5xx, in
 	// place of the tally; nil: they are failures.
-	refused func(request, outcome)
+	refused func(refusal)
 }
 
 func (f *fleet) newQueue(requests []request) *queue {
@@ -52,6 +54,7 @@ func (f *fleet) newQueue(requests []request) *queue {
 		}},
 	}
 	for _, e := range f.edges {
+		q.edges = append(q.edges, e.spec.Name)
 		q.sites = append(q.sites, e.siteURL())
 	}
 	return q
@@ -82,22 +85,30 @@ func (q *queue) run(ctx context.Context, clients int) {
 
 // get makes the i-th request and counts how it went.
 func (q *queue) get(ctx context.Context, i int) {
-	begin, r := time.Now(), q.requests[i]
-	o := q.content.fetch(ctx, q.client, q.sites[i%len(q.sites)], r)
+	begin, r, edge := time.Now(), q.requests[i], i%len(q.sites)
+	o := q.ask(ctx, edge, r)
 	for more := 1; q.insist && o.err != nil && o.status == 0 && more < len(q.sites); more++ {
-		o = q.content.fetch(ctx, q.client, q.sites[(i+more)%len(q.sites)], r)
+		edge = (i + more) % len(q.sites)
+		o = q.ask(ctx, edge, r)
 		o.moved = true
 	}
 	if ctx.Err() != nil {
 		return
 	}
 	o.took = time.Since(begin)
-	if o.err == nil && o.cid != "" {
-		q.known.Store(r.file, o.cid)
+	if o.err == nil && len(o.blocks) > 0 {
+		q.known.Store(r.file, o.blocks)
 	}
 	if q.refused != nil && o.status >= http.StatusInternalServerError {
-		q.refused(r, o)
+		q.refused(refusal{r, edge})
 		return
 	}
 	q.tally.add(o)
+}
+
+// ask makes a request of one edge.
+func (q *queue) ask(ctx context.Context, edge int, r request) outcome {
+	o := q.content.fetch(ctx, q.client, q.sites[edge], r)
+	o.edge = q.edges[edge]
+	return o
 }

@@ -19,10 +19,12 @@ type outcome struct {
 	took  time.Duration
 	err   error
 
-	// status is the answer's; 0 when there was none. cid is what the answer is,
-	// by its ETag. moved says that another edge had to be asked.
+	// status is the answer's; 0 when there was none. blocks are those on the way to
+	// it, by its X-Ipfs-Roots and ETag. edge is who gave it, where there are several.
+	// moved says that another edge had to be asked.
 	status int
-	cid    string
+	blocks []string
+	edge   string
 	moved  bool
 }
 
@@ -38,6 +40,8 @@ type tally struct {
 	failed   int
 	first    error // the first failure
 }
+
+func (o outcome) failure() error { return &RequestError{Path: o.path, Edge: o.edge, Err: o.err} }
 
 func newTally() *tally { return &tally{byPlace: map[string]int{}} }
 
@@ -56,7 +60,7 @@ func (t *tally) add(o outcome) {
 	if o.err != nil {
 		t.failed++
 		if t.first == nil {
-			t.first = &RequestError{Path: o.path, Err: o.err}
+			t.first = o.failure()
 		}
 	}
 }
@@ -70,10 +74,17 @@ func (t *tally) leave() {
 // A RequestError is a response that failed or had the wrong bytes.
 type RequestError struct {
 	Path string
+	Edge string // who was asked; "" where there is one
 	Err  error
 }
 
-func (e *RequestError) Error() string { return "GET " + e.Path + ": " + e.Err.Error() }
+func (e *RequestError) Error() string {
+	what := "GET " + e.Path
+	if e.Edge != "" {
+		what += " from " + e.Edge
+	}
+	return what + ": " + e.Err.Error()
+}
 
 func (e *RequestError) Unwrap() error { return e.Err }
 

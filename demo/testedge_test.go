@@ -217,8 +217,10 @@ func (e *smallExchange) find(ctx context.Context, c cid.Cid) (blocks.Block, bloc
 		return b, block.Disk, e.memory.Put(ctx, b)
 	}
 	for _, sibling := range e.fleet() {
-		if b, err := sibling.memory.Get(ctx, c); err == nil {
-			return b, block.Sibling, e.memory.Put(ctx, b)
+		for _, tier := range []blockstore.Blockstore{sibling.memory, sibling.disk} {
+			if b, err := tier.Get(ctx, c); err == nil {
+				return b, block.Sibling, e.memory.Put(ctx, b)
+			}
 		}
 	}
 	if e.spec.Origin == "" {
@@ -342,7 +344,9 @@ func (e *smallEdge) where(w http.ResponseWriter, r *http.Request) {
 	}
 	holders := []string{}
 	for _, m := range e.fleet() {
-		if has, _ := m.memory.Has(r.Context(), c); has {
+		inMemory, _ := m.memory.Has(r.Context(), c)
+		onDisk, _ := m.disk.Has(r.Context(), c)
+		if inMemory || onDisk {
 			holders = append(holders, m.spec.Name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,9 +147,20 @@ func (c *content) fetch(ctx context.Context, client *http.Client, site string, r
 		o.err = fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(text)))
 		return o
 	}
-	o.cid = strings.Trim(res.Header.Get("ETag"), `"`)
+	o.blocks = pathOf(res.Header)
 	o.bytes, o.err = c.compare(r.file, r.offset, r.length, res.Body)
 	return o
+}
+
+// pathOf returns the CIDs of the blocks on the way to an answer: of the root, of each
+// folder, and of what was sent, which X-Ipfs-Roots leaves out for a folder's index.html.
+func pathOf(h http.Header) (path []string) {
+	for id := range strings.SplitSeq(h.Get("X-Ipfs-Roots")+","+strings.Trim(h.Get("ETag"), `"`), ",") {
+		if id != "" && !slices.Contains(path, id) {
+			path = append(path, id)
+		}
+	}
+	return path
 }
 
 // pause waits for d and reports whether ctx is still alive.

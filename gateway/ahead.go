@@ -5,11 +5,12 @@ import (
 	"io"
 
 	bgw "github.com/ipfs/boxo/gateway"
-	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/path"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // openAhead opens a file so that its blocks are asked for ahead, from all places that
@@ -64,11 +65,11 @@ func flatMap(root blocks.Block) (*fileMap, bool) {
 
 // dated reports whether a UnixFS node has a time of change.
 func dated(b blocks.Block) bool {
-	node, err := merkledag.DecodeProtobuf(b.RawData())
+	_, message, err := dag.Node(b.RawData(), dag.MaxLinks)
 	if err != nil {
 		return true
 	}
-	fs, err := unixfs.FSNodeFromBytes(node.Data())
+	fs, err := unixfs.FSNodeFromBytes(message)
 	return err != nil || !fs.ModTime().IsZero()
 }
 

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // fileMap says in which blocks the bytes of a UnixFS file lie. With it, a file is
@@ -99,7 +99,8 @@ func (g *Gateway) readAll(m *fileMap) func(context.Context) ([]byte, error) {
 type mapper struct {
 	ctx    context.Context
 	blocks *blockService
-	most   int
+	most   int // leaves, and blocks read: a small DAG can have endless paths to nothing
+	read   int
 	m      *fileMap
 }
 
@@ -109,6 +110,9 @@ type mapper struct {
 func (w *mapper) add(c cid.Cid, size int64, look bool) error {
 	if size >= 0 && (c.Prefix().Codec == cid.Raw || !look) {
 		return w.leaf(c, size)
+	}
+	if w.read++; w.read > w.most {
+		return errNoMap
 	}
 	b, err := w.blocks.GetBlock(w.ctx, c)
 	if err != nil {
@@ -168,19 +172,19 @@ func readIndex(b blocks.Block) (links []cid.Cid, sizes []uint64, data []byte, er
 	if b.Cid().Prefix().Codec != cid.DagProtobuf {
 		return nil, nil, nil, errNoMap
 	}
-	node, err := merkledag.DecodeProtobuf(b.RawData())
+	below, message, err := dag.Node(b.RawData(), dag.MaxLinks)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
 	}
-	fs, err := unixfs.FSNodeFromBytes(node.Data())
+	fs, err := unixfs.FSNodeFromBytes(message)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
 	}
 	if t := fs.Type(); t != unixfs.TFile && t != unixfs.TRaw {
 		return nil, nil, nil, errNoMap
 	}
-	for _, l := range node.Links() {
-		links = append(links, l.Cid)
+	for _, l := range below {
+		links = append(links, l.CID)
 	}
 	return links, fs.BlockSizes(), fs.Data(), nil
 }

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,7 +235,7 @@ func TestATreeTooLargeIsGivenUp(t *testing.T) {
 	leaf := p.shelf.child(t, p.site, "css", "site.css")
 	p.get("http://127.0.0.1/ipfs/"+leaf.String()).want(t, 403, "")
 	p.get("http://www.example.org/css/site.css").want(t, 200, "body{}")
-	if !strings.Contains(p.log.String(), "too many CIDs") {
+	if !strings.Contains(p.log.String(), "more than 5 blocks") {
 		t.Error("the operator was not told")
 	}
 }
@@ -243,6 +245,43 @@ func TestMissingBranchDoesNotHideTheRest(t *testing.T) {
 	leaf := p.shelf.child(t, p.site, "css", "site.css")
 	p.shelf.drop(p.shelf.child(t, p.site, "docs"))
 	p.get("http://127.0.0.1/ipfs/"+leaf.String()).want(t, 200, "body{}")
+}
+
+// What a publisher links to may be large as nodes, and may link to itself by other
+// names; a stranger's question costs what the bytes of the blocks do.
+func TestWalkOfHostileBlocks(t *testing.T) {
+	e := newEdge(t, func(o *Options, e *edge) { o.Serve = ServeSites })
+	arrays := append([]byte{0x9a, 0, 0x1f, 0xff, 0xf0}, bytes.Repeat([]byte{0x80}, 1<<21-16)...)
+	var folder []byte
+	for i := range 32 {
+		arrays[5+i] = 0xf6
+		c := e.shelf.raw(t, cid.DagCBOR, bytes.Clone(arrays)).Bytes()
+		folder = append(append(folder, 0x12, byte(len(c)+2), 0x0a, byte(len(c))), c...)
+	}
+	leaf := e.shelf.raw(t, cid.Raw, []byte("leaf")).Bytes()
+	folder = append(append(folder, 0x12, byte(len(leaf)+2), 0x0a, byte(len(leaf))), leaf...)
+	var before, after runtime.MemStats
+	made := bytes.Repeat([]byte{0x12, 6, 0x0a, 4, 1, 0x55, 0, 0}, block.MaxSize/8)
+	for host, root := range map[string]cid.Cid{
+		"arrays.example.org": e.shelf.raw(t, cid.DagProtobuf, folder),
+		"links.example.org":  e.shelf.raw(t, cid.DagProtobuf, made),
+	} {
+		if err := e.SetSites([]Site{{host, "/ipfs/" + root.String()}}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&before)
+		e.get("http://127.0.0.1/ipfs/bafkreibqgaydambqgaydambqgaydambqgaydambqgaydambrge2tambqga").want(t, 403, "")
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+			t.Errorf("%s: %d bytes allocated", host, n)
+		}
+		if host == "arrays.example.org" {
+			e.get("http://127.0.0.1/ipfs/"+cid.MustParse(leaf).String()).want(t, 200, "leaf")
+		}
+	}
+	if !strings.Contains(e.log.String(), "more than 65536 links") {
+		t.Error("the operator was not told")
+	}
 }
 
 func TestWalkFollowsIPLDLinks(t *testing.T) {

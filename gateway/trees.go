@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,16 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/path"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
-	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
-	"github.com/ipld/go-ipld-prime/multicodec"
-	"github.com/ipld/go-ipld-prime/node/basicnode"
-	"github.com/ipld/go-ipld-prime/traversal"
-	"golang.org/x/sync/errgroup"
+
+	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // treeIndex knows which CIDs lie inside the sites' trees.
@@ -29,8 +24,8 @@ import (
 // for each root: only index blocks are read, leaves are known from the links to
 // them. Visitors cannot cause more than that one walk, because a tree is kept for
 // as long as it is a site's, and a failed walk is not repeated before a growing
-// pause is over. A tree that would exceed the memory bound is given up for good,
-// and what lies inside it is then served under the site's name only.
+// pause is over. A tree over a limit (see [dag.Limits]) is given up for good, and what
+// lies inside it is then served under the site's name only.
 //
 // What is kept of each CID is 8 bytes: a hash of its multihash under a key that
 // changes with each start, so that nobody can search for content that collides.
@@ -62,13 +57,16 @@ type tree struct {
 const (
 	maxTreeHashes = 2 << 20 // 16 MiB
 	maxTreeWalks  = 2
-	treeBatch     = 16 // index blocks fetched at once by a walk
 	treePatience  = 10 * time.Second
 	treeRetryMin  = 30 * time.Second
 	treeRetryMax  = time.Hour
+
+	// Index blocks that a walk fetches at once.
+	treeParallel      = 16
+	treeParallelBytes = 8 << 20
 )
 
-var errTreeTooLarge = errors.New("the sites have too many CIDs to keep in memory")
+var errTreeTooLarge = fmt.Errorf("the CIDs of all sites together take too much memory: more than %d CIDs, %w", maxTreeHashes, dag.ErrLimit)
 
 type treeAnswer int
 
@@ -101,7 +99,7 @@ func (x *treeIndex) contains(ctx context.Context, roots []path.ImmutablePath, c 
 			if _, ok := slices.BinarySearch(t.hashes, h); ok {
 				return treeHas
 			}
-			if t.err != nil && !errors.Is(t.err, errTreeTooLarge) {
+			if t.err != nil && !errors.Is(t.err, dag.ErrLimit) {
 				answer = treeUnknown
 			}
 		case <-ctx.Done():
@@ -144,7 +142,7 @@ func (x *treeIndex) started(roots []path.ImmutablePath) []*tree {
 
 // due reports whether the walk failed long enough ago.
 func (t *tree) due(now time.Time) bool {
-	return t.rank() == 0 && t.err != nil && !errors.Is(t.err, errTreeTooLarge) && now.After(t.retry)
+	return t.rank() == 0 && t.err != nil && !errors.Is(t.err, dag.ErrLimit) && now.After(t.retry)
 }
 
 // start begins a walk in the background; before is the failed one, if any.
@@ -187,36 +185,17 @@ func (x *treeIndex) walk(root path.ImmutablePath) (hashes []uint64, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", root, err)
 	}
-	seen := map[uint64]struct{}{x.hash(top): {}}
-	frontier := []cid.Cid{top}
-	for len(frontier) > 0 {
-		// From the end, which goes deep first and keeps the frontier short.
-		cut := max(0, len(frontier)-treeBatch)
-		children, err := x.children(ctx, frontier[cut:])
-		if err != nil {
-			return nil, err
-		}
-		frontier = frontier[:cut]
-		for _, c := range children {
-			h := x.hash(c)
-			if _, ok := seen[h]; ok {
-				continue
-			}
-			seen[h] = struct{}{}
-			if c.Prefix().Codec != cid.Raw {
-				frontier = append(frontier, c)
-			}
-		}
-		if x.exceeded(len(seen)) {
-			return nil, errTreeTooLarge
-		}
+	limits := dag.DefaultLimits()
+	limits.Blocks, limits.Parallel, limits.ParallelBytes = x.most, treeParallel, treeParallelBytes
+	v := treeVisitor{x: x}
+	if err := dag.NewWalk(limits, &v).Run(ctx, top); err != nil {
+		return nil, fmt.Errorf("the DAG of %s: %w", top, err)
 	}
-	hashes = make([]uint64, 0, len(seen))
-	for h := range seen {
-		hashes = append(hashes, h)
+	if x.exceeded(len(v.hashes)) {
+		return nil, errTreeTooLarge
 	}
-	slices.Sort(hashes)
-	return hashes, nil
+	slices.Sort(v.hashes)
+	return v.hashes, nil
 }
 
 // exceeded reports whether n more hashes are more than all trees may have.
@@ -231,66 +210,36 @@ func (x *treeIndex) exceeded(n int) bool {
 	return n > x.most
 }
 
-// children reads index blocks, several at once, and returns what they link to.
-// A block that nobody has ends its branch: nothing below it can be served.
-func (x *treeIndex) children(ctx context.Context, cids []cid.Cid) ([]cid.Cid, error) {
-	found := make([][]cid.Cid, len(cids))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, c := range cids {
-		group.Go(func() (err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					err = fmt.Errorf("read the links of %s: panic: %v", c, p)
-				}
-			}()
-			b, err := x.blocks.GetBlock(ctx, c)
-			if f, ok := asFailure(err); ok && ipld.IsNotFound(f.cause) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("read %s: %w", c, err)
-			}
-			found[i] = links(b)
-			return nil
-		})
-	}
-	err := group.Wait()
-	return slices.Concat(found...), err
+// treeVisitor writes down which CIDs a walk comes by.
+type treeVisitor struct {
+	x      *treeIndex
+	hashes []uint64
 }
 
-// links returns what a block links to. A block that cannot be decoded, or whose
-// codec is not known, has no links that could be followed.
-func links(b blocks.Block) []cid.Cid {
-	if b.Cid().Prefix().Codec == cid.DagProtobuf {
-		node, err := merkledag.DecodeProtobuf(b.RawData())
-		if err != nil {
-			return nil
-		}
-		out := make([]cid.Cid, 0, len(node.Links()))
-		for _, l := range node.Links() {
-			out = append(out, l.Cid)
-		}
-		return out
-	}
-	decode, err := multicodec.LookupDecoder(b.Cid().Prefix().Codec)
+// Glance implements [dag.Visitor]: that a leaf is linked to is all there is to know.
+func (v *treeVisitor) Glance(context.Context, dag.Visit) (int64, bool, error) { return 0, true, nil }
+
+// Read implements [dag.Visitor].
+func (v *treeVisitor) Read(ctx context.Context, at dag.Visit) ([]byte, error) {
+	b, err := v.x.blocks.GetBlock(ctx, at.CID)
 	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", at.CID, err)
+	}
+	return b.RawData(), nil
+}
+
+// After implements [dag.Visitor]. A block that nobody has, or that cannot be decoded,
+// ends its branch: nothing below it can be served.
+func (v *treeVisitor) After(_ context.Context, at dag.Visited) error {
+	if at.Fresh {
+		v.hashes = append(v.hashes, v.x.hash(at.CID))
+	}
+	f, failed := asFailure(at.Err)
+	switch {
+	case failed && ipld.IsNotFound(f.cause), errors.Is(at.Err, dag.ErrMalformed), errors.Is(at.Err, dag.ErrCodec), errors.Is(at.Err, block.ErrUnsupported):
 		return nil
 	}
-	nb := basicnode.Prototype.Any.NewBuilder()
-	if err := decode(nb, bytes.NewReader(b.RawData())); err != nil {
-		return nil
-	}
-	found, err := traversal.SelectLinks(nb.Build())
-	if err != nil {
-		return nil
-	}
-	var out []cid.Cid
-	for _, l := range found {
-		if cl, ok := l.(cidlink.Link); ok {
-			out = append(out, cl.Cid)
-		}
-	}
-	return out
+	return at.Err
 }
 
 func (x *treeIndex) hash(c cid.Cid) uint64 { return maphash.Bytes(x.seed, c.Hash()) }

@@ -12,6 +12,7 @@ import (
 	"github.com/ipld/go-car/v2"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // Limits on what a CAR may claim before its bytes have come.
@@ -45,7 +46,7 @@ func (in *Ingester) CAR(ctx context.Context, r io.Reader, p Params, progress fun
 				return nil, err
 			}
 			s.Bytes += int64(len(b.RawData()))
-			if isIdentity(b.Cid()) {
+			if _, inline := dag.Inline(b.Cid()); inline {
 				continue // its content is in its CID
 			}
 			if err := s.put(b); err != nil {
@@ -120,7 +121,7 @@ func (p *carPayload) checkRoots() error {
 		if err := block.CheckCID(root); err != nil {
 			return badInput("CAR: root: %w", err)
 		}
-		if isIdentity(root) {
+		if _, inline := dag.Inline(root); inline {
 			return badInput("CAR: root %s is an identity CID, which names no block", root)
 		}
 		if !seen[Owner(root)] {

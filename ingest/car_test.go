@@ -69,6 +69,22 @@ func siteCAR(t testing.TB) (cid.Cid, []section) {
 	return res.CID, sections
 }
 
+// node returns a dag-pb block.
+func node(t testing.TB, data []byte) section {
+	t.Helper()
+	mh, err := multihash.Sum(data, multihash.SHA2_256, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return section{cid.NewCidV1(cid.DagProtobuf, mh), data}
+}
+
+// linkTo is a dag-pb node with one link.
+func linkTo(c cid.Cid) []byte {
+	n := len(c.Bytes())
+	return append([]byte{0x12, byte(n + 2), 0x0a, byte(n)}, c.Bytes()...)
+}
+
 func rawSection(t testing.TB, text string) section {
 	t.Helper()
 	mh, err := multihash.Sum([]byte(text), multihash.SHA2_256, -1)
@@ -184,11 +200,27 @@ func TestBadCARIsRefused(t *testing.T) {
 	odd, _ := multihash.Sum([]byte("odd"), multihash.SHA2_256, -1)
 	oddCodec := section{cid.NewCidV1(0x78, odd), []byte("odd")}
 	brokenPB := section{cid.NewCidV1(cid.DagProtobuf, odd), []byte("odd")}
+	manyLinks := node(t, bytes.Repeat([]byte{0x12, 6, 0x0a, 4, 1, 0x55, 0, 0}, block.MaxSize/8))
+	carried, err := multihash.Sum(oddCodec.data, multihash.IDENTITY, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokenInside := node(t, linkTo(cid.NewCidV1(cid.DagProtobuf, carried)))
+	unverifiable := node(t, linkTo(cid.NewCidV1(cid.Raw, md5)))
+	chain := []section{leaf}
+	for range 4097 {
+		chain = append(chain, node(t, linkTo(chain[len(chain)-1].c)))
+	}
+	slices.Reverse(chain)
 	for _, tc := range []struct {
 		name string
 		data []byte
 		want string
 	}{
+		{"a quarter of a million links", makeCAR(t, []cid.Cid{manyLinks.c}, manyLinks), "more than 65536 links"},
+		{"a damaged node inside a CID", makeCAR(t, []cid.Cid{brokenInside.c}, brokenInside), "not valid dag-pb"},
+		{"a link that cannot be verified", makeCAR(t, []cid.Cid{unverifiable.c}, unverifiable), "not supported"},
+		{"a long chain", makeCAR(t, []cid.Cid{chain[0].c}, chain...), "more than 4096 links away"},
 		{"nothing", nil, "cut off"},
 		{"html", []byte(strings.Repeat("<html>no</html>", 100)), "header"},
 		{"cut off in the header", v1[:20], "cut off"},
@@ -211,7 +243,7 @@ func TestBadCARIsRefused(t *testing.T) {
 		{"a section of a gigabyte", binary.AppendUvarint(makeCAR(t, roots), 1<<30), "block 0"},
 		{"a broken hash function", makeCAR(t, roots, section{cid.NewCidV1(cid.Raw, md5), []byte("x")}), "not supported"},
 		{"an unknown codec", makeCAR(t, []cid.Cid{oddCodec.c}, oddCodec), "codec"},
-		{"a damaged node", makeCAR(t, []cid.Cid{brokenPB.c}, brokenPB), "links as dag-pb"},
+		{"a damaged node", makeCAR(t, []cid.Cid{brokenPB.c}, brokenPB), "not valid dag-pb"},
 		{"v2 cut off in its header", v2[:30], "cut off"},
 		{"v2 cut off in its padding", v2[:80], "cut off"},
 		{"v2 cut off between blocks", v2[:51+100+header], "cut off"},

@@ -13,6 +13,8 @@ import (
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // Store keeps the blocks of this edge and protects those that have an owner.
@@ -43,7 +45,7 @@ const (
 // Owner returns the name under which the store holds everything below root once
 // an import with Params.Pin is complete. CIDv0 and CIDv1 of one block share it.
 func Owner(root cid.Cid) string {
-	return ownerAdded + cid.NewCidV1(root.Type(), root.Hash()).String()
+	return ownerAdded + dag.Canonical(root).String()
 }
 
 // Options are the limits of imports.

@@ -13,6 +13,7 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // Local is what a purge needs of the layers that hold blocks on this edge, seen as
@@ -62,7 +63,7 @@ func (in *Ingester) Purge(ctx context.Context, local Local, path string, unpin b
 	if local.Pinned(target) {
 		return Purged{}, &PinnedError{CID: target, Tried: unpin, Imports: in.holders(ctx, local, target)}
 	}
-	done, err := remove(ctx, local, target)
+	done, err := in.remove(ctx, local, target)
 	if err != nil {
 		return done, err
 	}
@@ -173,13 +174,22 @@ func (in *Ingester) Unpin(roots ...cid.Cid) (bool, error) {
 	return released, nil
 }
 
-// remove deletes what is here of the DAG below root.
-func remove(ctx context.Context, local Local, root cid.Cid) (Purged, error) {
+// remove deletes what is here of the DAG below root. A block that cannot be decoded goes,
+// too, with what it is seen to link to.
+func (in *Ingester) remove(ctx context.Context, local Local, root cid.Cid) (Purged, error) {
 	done := Purged{CID: root}
 	var here []cid.Cid
-	err := visit(ctx, local, root, func(c cid.Cid, present bool) error {
-		if present {
-			here = append(here, c)
+	err := visit(ctx, local, root, func(v dag.Visited) error {
+		switch {
+		case isFault(v.Err):
+			in.log.Warn("purge: what a block links to is not known and stays", "error", v.Err)
+		case ipld.IsNotFound(v.Err):
+			return nil
+		case v.Err != nil:
+			return v.Err
+		}
+		if !v.Inline {
+			here = append(here, v.CID)
 		}
 		return nil
 	})
@@ -212,8 +222,8 @@ var errFound = errors.New("found")
 func (in *Ingester) holders(ctx context.Context, local Local, c cid.Cid) []cid.Cid {
 	var roots []cid.Cid
 	for _, root := range in.Pins() {
-		err := visit(ctx, local, root, func(at cid.Cid, _ bool) error {
-			if string(at.Hash()) == string(c.Hash()) {
+		err := visit(ctx, local, root, func(v dag.Visited) error {
+			if string(v.CID.Hash()) == string(c.Hash()) {
 				return errFound
 			}
 			return nil
@@ -263,6 +273,10 @@ func (d localDAG) Get(ctx context.Context, c cid.Cid) (ipld.Node, error) {
 	}
 	if c.Type() != cid.DagProtobuf {
 		return merkledag.NewRawNode(b.RawData()), nil
+	}
+	// boxo builds all of a node, however many links there are in it.
+	if _, _, err := dag.Node(b.RawData(), dag.MaxLinks); err != nil {
+		return nil, fmt.Errorf("block %s: %w", c, err)
 	}
 	return merkledag.DecodeProtobufBlock(b)
 }

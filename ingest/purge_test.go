@@ -9,6 +9,7 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
+	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/ingest"
 )
 
@@ -143,5 +144,29 @@ func TestBadPurgesAreRefused(t *testing.T) {
 		if _, err := in.Purge(t.Context(), m, path, false); !errors.Is(err, broken) {
 			t.Errorf("%s: got %v", path, err)
 		}
+	}
+}
+
+// What cannot be decoded can be purged, with whatever leads to it.
+func TestPurgeOfAMalformedBlock(t *testing.T) {
+	m := newMemory()
+	in := newIngester(t, m)
+	broken := node(t, []byte("odd"))
+	root := node(t, linkTo(broken.c))
+	for _, s := range []section{broken, root} {
+		b, err := block.New(s.c, s.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.PutHeld(t.Context(), "test", b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Release("test"); err != nil {
+		t.Fatal(err)
+	}
+	done, err := in.Purge(t.Context(), m, root.c.String(), false)
+	if err != nil || done.Blocks != 2 || m.size() != 0 {
+		t.Errorf("%+v, %v, %d left", done, err, m.size())
 	}
 }

@@ -30,11 +30,9 @@
 //
 // # Limits
 //
-// A walk remembers what it has met in 20 to 30 bytes per block ([seen]), and its
-// list of what is to come is as long as the DAG is deep, times the links of a node.
-// Blocks in flight are bounded in number and in bytes; a link that does not say how
-// much is behind it counts as 1 MiB. A DAG with more blocks, more links in a node or a
-// longer way from the root than the limits fails with the numbers.
+// A walk ([dag.Walk]) takes 20 to 32 bytes for each block that it has met, and at most
+// 32 MiB for the links that it is still to follow. Blocks in flight are bounded in
+// number and in bytes. A DAG over one of the limits fails with the number.
 //
 // Some DAGs are walked at once. A part of these places is for small ones: a DAG that
 // turns out to be large gives up such a place, and goes on when another is free. What

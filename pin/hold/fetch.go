@@ -13,6 +13,7 @@ import (
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 	tellEvery = time.Second // how often progress is told
 )
 
-// fetching is the inspector that gets all of a DAG held.
+// fetching is the visitor that gets all of a DAG held.
 type fetching struct {
 	*walk
 	h    *Holder
@@ -53,11 +54,11 @@ func (f *fetching) run(ctx context.Context) error {
 	return f.walk.run(ctx, f.e.root)
 }
 
-// glance implements [inspector].
-func (f *fetching) glance(ctx context.Context, v visit) (int64, bool, error) {
-	n, err := f.h.store.GetSize(ctx, v.cid)
-	if err == nil && !v.held {
-		err = f.h.store.Hold(f.e.owner, v.cid)
+// Glance implements [dag.Visitor].
+func (f *fetching) Glance(ctx context.Context, v dag.Visit) (int64, bool, error) {
+	n, err := f.h.store.GetSize(ctx, v.CID)
+	if err == nil && !v.Known {
+		err = f.h.store.Hold(f.e.owner, v.CID)
 	}
 	switch {
 	case err == nil:
@@ -69,16 +70,17 @@ func (f *fetching) glance(ctx context.Context, v visit) (int64, bool, error) {
 	return 0, false, f.storeError(err)
 }
 
-// inspect implements [inspector].
-func (f *fetching) inspect(ctx context.Context, v visit) ([]byte, error) {
-	b, err := f.h.store.Get(ctx, v.cid)
+// Read implements [dag.Visitor]. What it returns for a block that cannot be had is an
+// *absence.
+func (f *fetching) Read(ctx context.Context, v dag.Visit) ([]byte, error) {
+	b, err := f.h.store.Get(ctx, v.CID)
 	from := block.Disk.String()
 	switch {
-	case err == nil && v.held:
+	case err == nil && v.Known:
 		f.h.metrics.block(from, len(b.RawData()))
 		return b.RawData(), nil
 	case ipld.IsNotFound(err):
-		if b, from, err = f.from.get(ctx, v.cid); err != nil {
+		if b, from, err = f.from.get(ctx, v.CID); err != nil {
 			return nil, err
 		}
 		f.fetched.Add(1)
@@ -93,29 +95,32 @@ func (f *fetching) inspect(ctx context.Context, v visit) ([]byte, error) {
 	return b.RawData(), nil
 }
 
-// after implements [inspector].
-func (f *fetching) after(_ context.Context, v visited) error {
-	if v.depth == 0 {
+// After implements [dag.Visitor].
+func (f *fetching) After(ctx context.Context, v dag.Visited) error {
+	if ok, err := f.took(ctx, v); !ok {
+		return err
+	}
+	if v.Depth == 0 {
 		if err := f.fits(v); err != nil {
 			return err
 		}
 	}
-	if v.fresh {
+	if v.Fresh {
 		f.blocks++
-		f.bytes += v.bytes
+		f.bytes += v.Size
 		f.e.blocks.Store(f.blocks)
 		f.e.bytes.Store(f.bytes)
 	}
-	if !v.held {
+	if !v.Known {
 		f.newBlocks++
-		f.newBytes += v.bytes
-		f.e.taken.Add(v.bytes)
+		f.newBytes += v.Size
+		f.e.taken.Add(v.Size)
 	}
 	if now := time.Now(); now.Sub(f.told) >= tellEvery {
 		f.told = now
 		f.h.changed(f.e.root)
 	}
-	if f.blocks == largeDAG && v.fresh && !f.h.grow(f.e) {
+	if f.blocks == largeDAG && v.Fresh && !f.h.grow(f.e) {
 		return errParked
 	}
 	if f.newBlocks >= checkpointBlocks || f.newBytes >= checkpointBytes {
@@ -130,32 +135,36 @@ func (f *fetching) after(_ context.Context, v visited) error {
 // fits reports a *shortage when the sizes that the root gives for what is below it
 // show that it cannot fit. What is held already needs no room; a child that is, is
 // taken to be so with all that is below it.
-func (f *fetching) fits(root visited) error {
-	total, needed := root.bytes, int64(0)
-	if !root.held {
-		needed = root.bytes
+func (f *fetching) fits(root dag.Visited) error {
+	links, err := dag.Links(root.CID, root.Data, f.h.opts.MaxLinks)
+	if err != nil {
+		return err
 	}
-	counted := make(map[string]bool, len(root.links))
-	for _, l := range root.links {
-		key := string(l.cid.Hash())
+	total, needed := root.Size, int64(0)
+	if !root.Known {
+		needed = root.Size
+	}
+	counted := make(map[string]bool, len(links))
+	for _, l := range links {
+		key := string(l.CID.Hash())
 		if counted[key] {
 			continue
 		}
 		counted[key] = true
-		total = saturate(total, l.size)
-		if !f.h.store.Pinned(l.cid) {
-			needed = saturate(needed, l.size)
+		total = saturate(total, l.Size)
+		if !f.h.store.Pinned(l.CID) {
+			needed = saturate(needed, l.Size)
 		}
 	}
-	if total == root.bytes && len(root.links) > 0 {
+	if total == root.Size && len(links) > 0 {
 		total = 0 // it does not say
 	}
 	f.h.mu.Lock()
 	f.e.saved.Total = total
 	f.h.mu.Unlock()
 	free := f.h.claim(f.e, needed)
-	if !root.held {
-		free += root.bytes // which is counted as needed
+	if !root.Known {
+		free += root.Size // which is counted as needed
 	}
 	if needed > free {
 		return &shortage{needed: needed, free: max(0, free)}

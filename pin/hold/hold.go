@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -141,14 +142,6 @@ func (h *Holder) Close() error {
 	return nil
 }
 
-// canonical returns the CIDv1 of c.
-func canonical(c cid.Cid) cid.Cid {
-	if c.Defined() && c.Version() == 0 {
-		return cid.NewCidV1(c.Type(), c.Hash())
-	}
-	return c
-}
-
 // Hold says that the DAG below root is wanted here from now on. To say it again adds
 // the origins, which are multiaddrs of peers that may have it. A new one ends a pause
 // between tries; a root that failed is tried again if there is a new one, or its
@@ -157,7 +150,7 @@ func canonical(c cid.Cid) cid.Cid {
 // It is remembered durably once the first attempt has begun; until then a restart
 // forgets it.
 func (h *Holder) Hold(root cid.Cid, origins []string) {
-	root = canonical(root)
+	root = dag.Canonical(root)
 	if !root.Defined() {
 		return
 	}
@@ -207,7 +200,7 @@ func (h *Holder) addOrigins(e *entry, origins []string) bool {
 // as [Holder.State] is concerned; the protection of its blocks ends durably a moment
 // later. A root that is not held is no error.
 func (h *Holder) Let(root cid.Cid) {
-	root = canonical(root)
+	root = dag.Canonical(root)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e := h.entries[root.KeyString()]
@@ -226,7 +219,7 @@ func (h *Holder) Let(root cid.Cid) {
 
 // State returns how far this edge is with root; false when it is not wanted here.
 func (h *Holder) State(root cid.Cid) (State, bool) {
-	root = canonical(root)
+	root = dag.Canonical(root)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e := h.entries[root.KeyString()]
@@ -258,7 +251,7 @@ func (h *Holder) All() iter.Seq[State] {
 
 // Settle remembers durably that the fleet had enough replicas of root at some time.
 func (h *Holder) Settle(root cid.Cid) error {
-	root = canonical(root)
+	root = dag.Canonical(root)
 	h.mu.Lock()
 	e := h.entries[root.KeyString()]
 	settled := e != nil && e.saved.Settled

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -288,9 +289,16 @@ func TestRefused(t *testing.T) {
 	}
 	insecure := cid.NewCidV1(cid.Raw, md5)
 	git := sumAs(cid.GitRaw, []byte("blob 1\x00x"))
-	deepBomb := sumAs(cid.DagCBOR, []byte(strings.Repeat("\x81", 100_000)+"\x80"))
+	deepBomb := sumAs(cid.DagCBOR, []byte(strings.Repeat("\x81", 100_000)))
 	deepJSON := sumAs(cid.DagJSON, []byte(strings.Repeat("[", 100_000)))
 	many := tree(5, 6, 2, 50)
+	var carried [2][]cid.Cid
+	for i := range 32 {
+		carried[i%2] = append(carried[i%2], identity(cid.Raw, []byte{byte(i)}))
+	}
+	empty := []*block.Verified{cborNode(1, carried[0]...), cborNode(2, carried[1]...)}
+	empty = append(empty, folder(empty...))
+	manyLinks := sumAs(cid.DagProtobuf, bytes.Repeat([]byte{0x12, 6, 0x0a, 4, 1, 0x55, 0, 0}, block.MaxSize/8))
 	for _, tc := range []struct {
 		name   string
 		blocks []*block.Verified
@@ -304,6 +312,8 @@ func TestRefused(t *testing.T) {
 		{"too wide", append(leaf, cborNode(1, wide...)), cborNode(1, wide...).Cid(), []string{"16 links"}},
 		{"too wide, dag-pb", append(leaf, folder(leaf...)), folder(leaf...).Cid(), []string{"16 links"}},
 		{"too many", many, many[0].Cid(), []string{"30 blocks"}},
+		{"many that carry themselves", empty, empty[2].Cid(), []string{"30 blocks"}},
+		{"a quarter of a million links", []*block.Verified{manyLinks}, manyLinks.Cid(), []string{"16 links"}},
 		{"nested values", []*block.Verified{deepBomb}, deepBomb.Cid(), []string{"dag-cbor"}},
 		{"nested JSON", []*block.Verified{deepJSON}, deepJSON.Cid(), []string{"dag-json"}},
 		{"insecure hash", []*block.Verified{cborNode(1, insecure)}, cborNode(1, insecure).Cid(), []string{insecure.String()}},

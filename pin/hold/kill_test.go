@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore"
+	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -43,19 +44,19 @@ func victimDAGs() [][]*block.Verified {
 }
 
 // reachable returns the part of a tree that is below one of its first blocks.
-func reachable(dag []*block.Verified, root *block.Verified) []*block.Verified {
+func reachable(tree []*block.Verified, root *block.Verified) []*block.Verified {
 	byHash := map[string]*block.Verified{}
-	for _, b := range dag {
+	for _, b := range tree {
 		byHash[string(b.Cid().Hash())] = b
 	}
 	found := []*block.Verified{root}
 	for i := 0; i < len(found); i++ {
-		links, err := linksOf(found[i].Cid(), found[i].RawData(), 1000)
+		links, err := dag.Links(found[i].Cid(), found[i].RawData(), 1000)
 		if err != nil {
 			panic(err)
 		}
 		for _, l := range links {
-			found = append(found, byHash[string(l.cid.Hash())])
+			found = append(found, byHash[string(l.CID.Hash())])
 		}
 	}
 	return found

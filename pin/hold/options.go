@@ -20,7 +20,7 @@ type Options struct {
 
 	// MaxBlocks, MaxDepth and MaxLinks bound one DAG: its blocks, the links on the way
 	// from the root to a block, the links of one block. A block that is walked
-	// takes up to 30 bytes of memory until its walk is over.
+	// takes up to 32 bytes of memory until its walk is over.
 	MaxBlocks, MaxDepth, MaxLinks int
 
 	// RetryFirst and RetryMost are the pauses before the second try and between later

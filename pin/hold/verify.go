@@ -14,6 +14,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -47,7 +48,7 @@ var errPreempted = errors.New("a check on demand comes first")
 //
 // The error wraps [ErrNotHeld] or [ErrNotPinned] when there is nothing to check.
 func (h *Holder) Verify(ctx context.Context, root cid.Cid, progress func(Progress)) (Verified, error) {
-	root = canonical(root)
+	root = dag.Canonical(root)
 	got, err := h.verify(ctx, root, progress, 0)
 	if err != nil {
 		return got, fmt.Errorf("verify %s: %w", root, err)
@@ -157,7 +158,7 @@ func (h *Holder) broken(e *entry, missing int64, gone *absence) error {
 	return err
 }
 
-// checking is the inspector that reads everything.
+// checking is the visitor that reads everything.
 type checking struct {
 	*walk
 	h        *Holder
@@ -199,19 +200,19 @@ func (c *checking) run(ctx context.Context) error {
 	return err
 }
 
-// glance implements [inspector]: everything is read.
-func (c *checking) glance(context.Context, visit) (int64, bool, error) { return 0, false, nil }
+// Glance implements [dag.Visitor]: everything is read.
+func (c *checking) Glance(context.Context, dag.Visit) (int64, bool, error) { return 0, false, nil }
 
-// inspect implements [inspector].
-func (c *checking) inspect(ctx context.Context, v visit) ([]byte, error) {
-	b, err := c.h.store.Get(ctx, v.cid)
+// Read implements [dag.Visitor].
+func (c *checking) Read(ctx context.Context, v dag.Visit) ([]byte, error) {
+	b, err := c.h.store.Get(ctx, v.CID)
 	if err == nil {
-		if _, err = block.New(v.cid, b.RawData()); err == nil {
+		if _, err = block.New(v.CID, b.RawData()); err == nil {
 			return b.RawData(), c.protect(v)
 		}
 		// Its checksum is right, so the store will not find out by itself.
 		c.h.log.Error("pinned block has the wrong bytes", "error", err)
-		if err := c.h.store.Discard(ctx, v.cid); err != nil {
+		if err := c.h.store.Discard(ctx, v.CID); err != nil {
 			return nil, err
 		}
 	} else if !ipld.IsNotFound(err) {
@@ -222,14 +223,14 @@ func (c *checking) inspect(ctx context.Context, v visit) ([]byte, error) {
 
 // repair fetches a block again. It is held once more than before, so that the commit
 // at the end syncs it.
-func (c *checking) repair(ctx context.Context, v visit) ([]byte, error) {
-	b, _, err := c.from.get(ctx, v.cid)
+func (c *checking) repair(ctx context.Context, v dag.Visit) ([]byte, error) {
+	b, _, err := c.from.get(ctx, v.CID)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.h.store.PutHeld(ctx, c.e.owner, b); err != nil {
 		// It could be had, but for the DAG it is as missing as before.
-		return nil, &absence{cid: v.cid, err: err}
+		return nil, &absence{cid: v.CID, err: err}
 	}
 	c.added.Add(1)
 	c.repaired.Add(1)
@@ -238,20 +239,23 @@ func (c *checking) repair(ctx context.Context, v visit) ([]byte, error) {
 }
 
 // protect holds a block that the owner does not hold, because references were lost.
-func (c *checking) protect(v visit) error {
-	if v.held {
+func (c *checking) protect(v dag.Visit) error {
+	if v.Known {
 		return nil
 	}
 	c.added.Add(1)
-	return c.h.store.Hold(c.e.owner, v.cid)
+	return c.h.store.Hold(c.e.owner, v.CID)
 }
 
-// after implements [inspector].
-func (c *checking) after(ctx context.Context, v visited) error {
-	if v.fresh {
+// After implements [dag.Visitor].
+func (c *checking) After(ctx context.Context, v dag.Visited) error {
+	if ok, err := c.took(ctx, v); !ok {
+		return err
+	}
+	if v.Fresh {
 		c.done.Blocks++
-		c.done.Bytes += v.bytes
-		c.h.metrics.verified.Add(float64(v.bytes))
+		c.done.Bytes += v.Size
+		c.h.metrics.verified.Add(float64(v.Size))
 	}
 	if now := time.Now(); now.Sub(c.told) >= progressEvery {
 		c.told = now

@@ -1,4 +1,4 @@
-package hold
+package dag
 
 import (
 	"hash/maphash"
@@ -12,8 +12,8 @@ import (
 type mark uint8
 
 const (
-	markHeld mark = 1 << iota // the owner holds it
-	markLeaf                  // met under a codec without links
+	markKnown mark = 1 << iota // the visitor named it before the walk
+	markLeaf                   // met under a codec without links
 	markDagPB
 	markDagCBOR
 	markDagJSON
@@ -46,9 +46,9 @@ func newSeen() *seen { return &seen{a: maphash.MakeSeed(), b: maphash.MakeSeed()
 
 // mark adds m to the marks of a multihash and returns those it had.
 func (s *seen) mark(h multihash.Multihash, m mark) mark {
-	k := slot{maphash.Bytes(s.a, h), maphash.Bytes(s.b, h) &^ uint64(markHeld|markMet)}
+	k := slot{maphash.Bytes(s.a, h), maphash.Bytes(s.b, h) &^ uint64(markKnown|markMet)}
 	at := s.shards[k[0]%seenShards].slot(k)
-	before := mark(at[1] & uint64(markHeld|markMet))
+	before := mark(at[1] & uint64(markKnown|markMet))
 	at[1] |= uint64(m)
 	if before&markMet == 0 && m&markMet != 0 {
 		s.met++
@@ -62,7 +62,7 @@ func (s *seenShard) slot(k slot) *slot {
 		old := s.slots
 		s.slots = make([]slot, max(16, len(old)+len(old)/2))
 		for _, o := range old {
-			if o[1]&uint64(markHeld|markMet) != 0 {
+			if o[1]&uint64(markKnown|markMet) != 0 {
 				*s.find(o) = o
 			}
 		}
@@ -80,7 +80,7 @@ func (s *seenShard) find(k slot) *slot {
 	hi, _ := bits.Mul64(k[0], uint64(len(s.slots)))
 	for i := int(hi); ; {
 		at := &s.slots[i]
-		if *at == (slot{}) || at[0] == k[0] && (at[1]^k[1])&^uint64(markHeld|markMet) == 0 {
+		if *at == (slot{}) || at[0] == k[0] && (at[1]^k[1])&^uint64(markKnown|markMet) == 0 {
 			return at
 		}
 		if i++; i == len(s.slots) {
