@@ -1,6 +1,7 @@
 package list
 
 import (
+	"math"
 	"slices"
 
 	"github.com/tidwall/btree"
@@ -16,6 +17,9 @@ type entry struct {
 
 // bucketSize is how many numbers of an author share one digest.
 const bucketSize = 1024
+
+// maxBucket has the highest numbers that there are.
+const maxBucket = math.MaxUint64 / bucketSize
 
 // place is a bucket: the numbers n*bucketSize to (n+1)*bucketSize-1 of an author.
 type place struct {
@@ -51,6 +55,7 @@ type index struct {
 	// known is every dot that was ever seen here. What is known and not on the list
 	// has been removed.
 	known map[author]ranges
+	given dot // the last number that this run gave out
 	sum   summary
 }
 

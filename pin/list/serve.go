@@ -49,20 +49,26 @@ func (l *List) told(ctx context.Context, from string, request *tellRequest) (any
 			entries[i] = l.understand(from, it)
 		}
 	}
-	return nil, l.change(ctx, func(t *transaction) error {
+	var answer tellAnswer
+	err := l.heed(ctx, from, nil, func(t *transaction, said *removal) error {
 		for i, it := range request.Items {
+			t.suspect(from, it.Author, ranges{{it.Seq, it.Seq}})
 			switch e := t.live(it.dot); {
 			case it.Pin != nil && entries[i] == nil: // not understood
 			case it.Pin != nil && !t.knows(it.Author).has(it.Seq):
 				t.put(entries[i], it.Pin)
+			case it.Pin != nil && e == nil:
+				answer.Removed = append(answer.Removed, it.dot)
 			case it.Pin == nil && e != nil:
-				t.drop(e)
+				said.take(t, e)
 			case it.Pin == nil: // whoever brings it later is late
 				t.learn(it.Author, ranges{{it.Seq, it.Seq}})
+				said.dropMoved(t, it.dot)
 			}
 		}
 		return nil
 	})
+	return answer, err
 }
 
 // compared tells a sibling the state of this list. If its own is another one, it may
@@ -100,6 +106,9 @@ const (
 func (l *List) outline(_ context.Context, _ string, request *outlineRequest) (any, error) {
 	if err := l.checkRun(request.Run); err != nil {
 		return nil, err
+	}
+	if request.Bucket > maxBucket {
+		return nil, fmt.Errorf("bucket %d, at most %d is allowed", request.Bucket, uint64(maxBucket))
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -149,6 +149,12 @@ type tellRequest struct {
 	Items []item `json:"items"`
 }
 
+type tellAnswer struct {
+	// Removed are numbers of pins that were told as added, and that the sibling counted as
+	// removed before. Earlier versions do not answer this.
+	Removed []dot `json:"removed,omitempty"`
+}
+
 type compareRequest struct {
 	Sum summary `json:"sum"`
 }
