@@ -2,6 +2,7 @@ package list
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -15,13 +16,20 @@ type writer struct {
 	author author            // of what is added next; 0 until then
 	seq    uint64            // the last number that was given
 	gave   map[author]uint64 // the same, of all authors of this run
-	// moved are the IDs of pins by the number that they had. Who removes one may know the
-	// old number only.
-	moved map[dot]string
+	// removed are the IDs of pins that were removed lately, by their numbers.
+	removed map[dot]string
 }
 
-// maxMoved bounds what is remembered for removals that are late.
-const maxMoved = 1 << 14
+// maxRemoved bounds what is remembered for messages that come late.
+const maxRemoved = 1 << 14
+
+// saw notes that a pin was removed by somebody who had seen it.
+func (w *writer) saw(d dot, id string) {
+	if len(w.removed) >= maxRemoved {
+		clear(w.removed)
+	}
+	w.removed[d] = id
+}
 
 // next gives a number that nobody has spoken of.
 func (w *writer) next(t *transaction) dot {
@@ -47,6 +55,24 @@ func (t *transaction) suspect(from string, a author, said ranges) bool {
 			"sibling", from, "author", a, "given", given, "highest", said[len(said)-1][1])
 	}
 	return true
+}
+
+// maxSpans bounds what siblings can have an edge remember of authors: 26 MB. A fleet of ten
+// edges, restarted every day, gets there in 70 years.
+const maxSpans = 1 << 18
+
+// affords refuses numbers that come from elsewhere if there would be too many ranges.
+func (t *transaction) affords(said map[author]ranges) error {
+	more := 0
+	for a, r := range said {
+		if !t.knows(a).includes(r) {
+			more += len(r)
+		}
+	}
+	if have := t.list.index.spans; more > 0 && have+more > maxSpans {
+		return fmt.Errorf("%d ranges of numbers are known, %d more would be too many (at most %d): an edge of this fleet makes them up", have, more, maxSpans)
+	}
+	return nil
 }
 
 // doubt has the last number of an author of this run that somebody can be right to count
@@ -101,13 +127,9 @@ func (r *removal) take(t *transaction, e *entry) {
 	t.drop(e)
 }
 
-// keep gives a pin of this edge another number, so that it is news for everybody.
+// keep gives a pin of this edge another number, so that it is news for everybody. The old
+// one is told as removed without the ID, for that would mean the pin, whatever its number.
 func (r *removal) keep(t *transaction, e *entry) {
-	w := &t.list.writer
-	if len(w.moved) >= maxMoved {
-		clear(w.moved)
-	}
-	w.moved[e.dot] = e.pin.ID
 	r.renumber(t, e)
 	t.drop(e)
 	t.told = append(t.told, item{dot: e.dot})
@@ -123,21 +145,26 @@ func (r *removal) renumber(t *transaction, e *entry) {
 	r.kept = append(r.kept, e.pin.ID)
 }
 
-// dropMoved drops the pin that had a number, if it got another one.
-func (r *removal) dropMoved(t *transaction, d dot) {
+// late takes in the removal of a number that is not on the list. The pin may be there
+// under another one, which whoever removed it had not heard of. Or it is still to come.
+func (r *removal) late(t *transaction, it item) {
+	t.learn(it.Author, ranges{{it.Seq, it.Seq}})
 	w := &t.list.writer
-	for _, e := range t.find(w.moved[d]) {
-		r.dropped = append(r.dropped, e.pin.ID)
-		t.drop(e)
-		t.told = append(t.told, item{dot: e.dot})
+	if it.ID == "" {
+		return
 	}
-	delete(w.moved, d)
+	if w.removed[it.dot] == it.ID {
+		for _, e := range t.find(it.ID) {
+			r.dropped = append(r.dropped, e.pin.ID)
+			t.retract(e)
+		}
+	}
+	w.saw(it.dot, it.ID)
 }
 
 // insist gives other numbers to pins that were told to a sibling which counted them as
-// removed already. Somebody else may have removed one and been faster; he tells this edge
-// too, and by the old number. A sibling that was told late may have read of the removal
-// elsewhere: it is believed.
+// removed already, although it has seen no removal. One that was told late may have read of
+// the removal in another's list: it is believed.
 func (l *List) insist(ctx context.Context, s *sibling, told []item, since time.Time, removed []dot) error {
 	if time.Since(since) > l.options.Interval/2 {
 		return nil

@@ -55,6 +55,7 @@ type index struct {
 	// known is every dot that was ever seen here. What is known and not on the list
 	// has been removed.
 	known map[author]ranges
+	spans int // in known
 	given dot // the last number that this run gave out
 	sum   summary
 }
@@ -177,6 +178,7 @@ func (x *index) count(d dot, change int) {
 // learn replaces what is known of an author.
 func (x *index) learn(a author, r ranges) {
 	x.sum.Known += digest(r.digest(a) - x.known[a].digest(a))
+	x.spans += len(r) - len(x.known[a])
 	x.known[a] = r
 }
 

@@ -155,7 +155,7 @@ func (l *List) readPage(ctx context.Context, r *reading, parts []part) error {
 				r.doubt[a] = 0
 			}
 		}
-		return nil
+		return t.affords(r.theirs)
 	})
 	if err != nil {
 		return err

@@ -42,28 +42,35 @@ func handle[T any](l *List, f func(ctx context.Context, from string, request *T)
 func (l *List) told(ctx context.Context, from string, request *tellRequest) (any, error) {
 	entries := make([]*entry, len(request.Items))
 	for i, it := range request.Items {
-		if it.Author == 0 || it.Seq == 0 || it.Seq == math.MaxUint64 {
+		switch {
+		case it.Author == 0 || it.Seq == 0 || it.Seq == math.MaxUint64:
 			return nil, fmt.Errorf("item %d has no valid number", i+1)
-		}
-		if it.Pin != nil {
+		case len(it.ID) > maxID:
+			return nil, fmt.Errorf("item %d has an ID of %d bytes, at most %d are allowed", i+1, len(it.ID), maxID)
+		case it.Pin != nil:
 			entries[i] = l.understand(from, it)
 		}
 	}
+	numbers := request.numbers()
 	var answer tellAnswer
 	err := l.heed(ctx, from, nil, func(t *transaction, said *removal) error {
+		if err := t.affords(numbers); err != nil {
+			return err
+		}
+		for a, said := range numbers {
+			t.suspect(from, a, said)
+		}
 		for i, it := range request.Items {
-			t.suspect(from, it.Author, ranges{{it.Seq, it.Seq}})
 			switch e := t.live(it.dot); {
 			case it.Pin != nil && entries[i] == nil: // not understood
 			case it.Pin != nil && !t.knows(it.Author).has(it.Seq):
 				t.put(entries[i], it.Pin)
-			case it.Pin != nil && e == nil:
+			case it.Pin != nil && e == nil && t.list.writer.removed[it.dot] != entries[i].pin.ID:
 				answer.Removed = append(answer.Removed, it.dot)
 			case it.Pin == nil && e != nil:
 				said.take(t, e)
 			case it.Pin == nil: // whoever brings it later is late
-				t.learn(it.Author, ranges{{it.Seq, it.Seq}})
-				said.dropMoved(t, it.dot)
+				said.late(t, it)
 			}
 		}
 		return nil

@@ -145,8 +145,15 @@ func (t *transaction) enter(e *entry, raw json.RawMessage) {
 
 func (t *transaction) drop(e *entry) {
 	t.remove[e.dot] = e
+	t.list.writer.saw(e.dot, e.pin.ID)
 	t.learn(e.dot.Author, ranges{{e.dot.Seq, e.dot.Seq}})
 	t.size += 64
+}
+
+// retract is drop for what is removed here.
+func (t *transaction) retract(e *entry) {
+	t.drop(e)
+	t.told = append(t.told, item{dot: e.dot, ID: e.pin.ID})
 }
 
 // replace is a change that is made here.
@@ -171,8 +178,7 @@ func (t *transaction) replace(remove []string, add []*record.Pin) error {
 	}
 	for _, id := range remove {
 		for _, e := range t.find(id) {
-			t.drop(e)
-			t.told = append(t.told, item{dot: e.dot})
+			t.retract(e)
 		}
 	}
 	for i, p := range add {
