@@ -15,18 +15,18 @@ import (
 const module = "github.com/shoal-cdn/shoal/"
 
 // arrows says which packages of this module the files in a folder may import,
-// besides those in the same folder and below it. A room that is not listed here
-// may import block and nothing else.
+// besides those in the same folder, below it, and block and printable, the shared vocabulary.
 var arrows = map[string][]string{
-	".":      {"cli"},
-	"cli":    {"config", "edge", "demo", "admin", "admin/client", "ingest"},
-	"edge":   {"*"},
-	"config": {"*"},
-	"block":  {},
-	"demo":   {"admin/client"},
+	".":         {"cli"},
+	"cli":       {"config", "edge", "demo", "admin", "admin/client", "ingest"},
+	"edge":      {"*"},
+	"config":    {"*"},
+	"block":     {},
+	"printable": {},
+	"demo":      {"admin/client"},
 }
 
-// Imports go one way: main, cli, edge, rooms, block. A room that needs another
+// Imports go one way: main, cli, edge, rooms, vocabulary. A room that needs another
 // room's work declares an interface of its own, and edge passes it in.
 func TestImportArrows(t *testing.T) {
 	checked := 0
@@ -67,9 +67,13 @@ func allowed(folder, target string) bool {
 	if target == room || strings.HasPrefix(target, room+"/") {
 		return true
 	}
+	vocabulary := target == "block" || target == "printable"
 	list, listed := arrows[room]
-	if !listed {
-		return target == "block"
+	switch {
+	case !listed:
+		return vocabulary
+	case len(list) == 0:
+		return false
 	}
-	return target == "block" || slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"
+	return vocabulary || slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"
 }
