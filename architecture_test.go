@@ -15,18 +15,20 @@ import (
 const module = "github.com/shoal-cdn/shoal/"
 
 // arrows says which packages of this module the files in a folder may import,
-// besides those in the same folder and below it, and block and dag, which are for
+// besides those in the same folder and below it, and the vocabulary, which is for
 // everybody. A room that is not listed here may import nothing else.
 var arrows = map[string][]string{
 	".":      {"cli"},
 	"cli":    {"config", "edge", "demo", "admin", "admin/client", "ingest"},
 	"edge":   {"*"},
 	"config": {"*"},
-	"block":  {},
 	"demo":   {"admin/client"},
 }
 
-// Imports go one way: main, cli, edge, rooms, dag, block. A room that needs another
+// vocabulary are small packages of types and functions that every room may import.
+var vocabulary = []string{"block", "dag", "printable"}
+
+// Imports go one way: main, cli, edge, rooms, vocabulary. A room that needs another
 // room's work declares an interface of its own, and edge passes it in.
 func TestImportArrows(t *testing.T) {
 	checked := 0
@@ -67,8 +69,8 @@ func allowed(folder, target string) bool {
 	if target == room || strings.HasPrefix(target, room+"/") {
 		return true
 	}
-	if target == "block" || target == "dag" && room != "block" {
-		return true
+	if slices.Contains(vocabulary, target) {
+		return !slices.Contains(vocabulary, room) || target == "block" && room == "dag"
 	}
 	list := arrows[room]
 	return slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"

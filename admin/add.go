@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 // Content types of an import's body.
@@ -20,8 +22,18 @@ const (
 	TypeMultipart = "multipart/form-data"
 )
 
-// maxNameLength is the longest label of an import, in bytes.
+// maxNameLength is the longest name of a pin or an import, in bytes.
 const maxNameLength = 255
+
+func checkName(name string) error {
+	if len(name) > maxNameLength {
+		return badRequest("name has %d bytes, the limit is %d", len(name), maxNameLength)
+	}
+	if err := printable.Check(name); err != nil {
+		return badRequest("name: %v", err)
+	}
+	return nil
+}
 
 func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 	params, quiet, err := addParams(r)
@@ -73,8 +85,8 @@ func addParams(r *http.Request) (p Params, quiet bool, err error) {
 		return p, false, err
 	}
 	p.Name = q.Get("name")
-	if len(p.Name) > maxNameLength {
-		return p, false, badRequest("name has %d bytes, the limit is %d", len(p.Name), maxNameLength)
+	if err := checkName(p.Name); err != nil {
+		return p, false, err
 	}
 	var progress bool
 	for _, f := range []struct {

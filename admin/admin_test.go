@@ -222,6 +222,10 @@ func TestMetricsStatsAndPage(t *testing.T) {
 	if found := regexp.MustCompile(`https?://|src=|\sstyle=|\son[a-z]+=`).FindString(body); found != "" {
 		t.Errorf("the page has %q", found)
 	}
+	// What the edge says goes through read, which escapes.
+	if strings.Count(body, "JSON.parse") != 1 || strings.Contains(body, ".json()") || strings.Contains(body, "innerHTML") {
+		t.Error("the page shows answers as they come")
+	}
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
@@ -278,6 +282,7 @@ func TestAddErrors(t *testing.T) {
 		{"bad flag", "", "?pin=perhaps", nil, 400, "BAD_REQUEST", "perhaps"},
 		{"unknown parameter", "", "?pinn=false", nil, 400, "BAD_REQUEST", "pinn"},
 		{"broken query", "", "?pin=%zz", nil, 400, "BAD_REQUEST", "query"},
+		{"name that acts", "", "?name=a%0ab", nil, 400, "BAD_REQUEST", "U+000A"},
 		{"long name", "", "?name=" + strings.Repeat("n", 256), nil, 400, "BAD_REQUEST", "256 bytes"},
 		{"bad content", "", "", fmt.Errorf("import: %w", reasoned{"BAD_REQUEST", errors.New("entry twice")}), 400, "BAD_REQUEST", "entry twice"},
 		{"full disk", "", "", fmt.Errorf("put: %w", syscall.ENOSPC), 507, "INSUFFICIENT_STORAGE", "no space left"},

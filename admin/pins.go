@@ -107,9 +107,6 @@ type PinsResult struct {
 	Pins []Pin `json:"pins"`
 }
 
-// maxPinName is the longest name of a pin, in bytes.
-const maxPinName = 255
-
 func (a *Admin) pinRoutes(r chi.Router) {
 	r.Get("/api/v1/pins", a.listPins)
 	r.Post("/api/v1/pins", a.addPin)
@@ -135,10 +132,8 @@ func (a *Admin) addPin(w http.ResponseWriter, r *http.Request) {
 	}
 	var p PinParams
 	wait := false
-	if p.Name = q.Get("name"); len(p.Name) > maxPinName {
-		err = badRequest("name has %d bytes, the limit is %d", len(p.Name), maxPinName)
-	}
-	if err == nil && q.Get("path") == "" {
+	p.Name = q.Get("name")
+	if err = checkName(p.Name); err == nil && q.Get("path") == "" {
 		err = badRequest("path is missing: expected a CID, /ipfs/CID/path or /ipns/NAME/path")
 	}
 	if err == nil {

@@ -150,6 +150,7 @@ func TestPins(t *testing.T) {
 		{http.MethodPost, "?path=x&replicas=101", 400, admin.BadRequest},
 		{http.MethodPost, "?path=x&replicas=no", 400, admin.BadRequest},
 		{http.MethodPost, "?path=x&name=" + strings.Repeat("n", 256), 400, admin.BadRequest},
+		{http.MethodPost, "?path=x&name=%1b%5b31m", 400, admin.BadRequest},
 		{http.MethodPost, "?path=x&wiat=true", 400, admin.BadRequest},
 		{http.MethodGet, "?status=lost", 400, admin.BadRequest},
 		{http.MethodGet, "?cid=nothing", 400, admin.BadRequest},

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +73,7 @@ func (f *addFlags) run(ctx context.Context, env Environment, paths []string) err
 	result, err := edge.Add(ctx, contentType, body, params, func(p admin.Progress) {
 		bar.show(p)
 		if f.json {
-			_ = json.NewEncoder(env.Out).Encode(map[string]admin.Progress{"progress": p})
+			_ = encoder(env.Out).Encode(map[string]admin.Progress{"progress": p})
 		}
 	})
 	bar.finish()
@@ -87,15 +86,15 @@ func (f *addFlags) run(ctx context.Context, env Environment, paths []string) err
 func (f *addFlags) print(out io.Writer, r admin.AddResult) (err error) {
 	switch {
 	case f.json:
-		err = json.NewEncoder(out).Encode(r)
+		err = encoder(out).Encode(r)
 	case f.quiet:
-		_, err = fmt.Fprintln(out, r.CID)
+		_, err = printf(out, "%s\n", r.CID)
 	default:
 		kept := "cached, not pinned"
 		if r.Pinned {
 			kept = "pinned as " + strings.Join(r.Pins, ", ")
 		}
-		_, err = fmt.Fprintf(out, "cid   %s\nurl   %s\n      %s files, %s in %s blocks, %s\n", r.CID, r.URL,
+		_, err = printf(out, "cid   %s\nurl   %s\n      %s files, %s in %s blocks, %s\n", r.CID, r.URL,
 			humanize.Comma(r.Files), humanize.IBytes(uint64(r.Bytes)), humanize.Comma(r.Blocks), kept)
 	}
 	return err

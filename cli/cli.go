@@ -54,7 +54,7 @@ func Run(ctx context.Context, args []string, env Environment) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(env.Err, "shoal: %v\n", err)
+	printf(env.Err, "shoal: %v\n", err)
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage

@@ -75,13 +75,13 @@ func newConfigCheck(env Environment) *cobra.Command {
 				return err
 			}
 			for _, name := range loaded.Unknown {
-				fmt.Fprintf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
+				printf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
 			}
 			from := loaded.File
 			if from == "" {
 				from = "the defaults"
 			}
-			_, err = fmt.Fprintf(env.Out, "%s: valid\n", from)
+			_, err = printf(env.Out, "%s: valid\n", from)
 			return err
 		},
 	}

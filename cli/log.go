@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 // processLog is the log of a process that runs an edge.
@@ -20,8 +21,9 @@ func newLogger(env Environment, o config.Log) *processLog {
 	level.Set(o.SlogLevel())
 	options := &slog.HandlerOptions{Level: level}
 	out := &bufferedLog{out: env.Err}
-	handler := promptHandler{slog.NewTextHandler(out, options), out}
+	handler := promptHandler{slog.NewTextHandler(out, options), out} // quotes what is not printable
 	if o.Format == "json" {
+		out.out = printable.JSON(env.Err)
 		handler.Handler = slog.NewJSONHandler(out, options)
 	}
 	return &processLog{slog.New(handler), level, out.Flush}

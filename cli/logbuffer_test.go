@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 func TestLogLinesWaitForEachOther(t *testing.T) {
@@ -46,4 +48,17 @@ func TestLogLinesWaitForEachOther(t *testing.T) {
 			t.Errorf("%d lines", got)
 		}
 	})
+}
+
+func TestLogLinesDoNothingToATerminal(t *testing.T) {
+	const nasty = "a\x1b[2J\x07\nb\u009b31m\u202ec"
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log := newLogger(Environment{Err: &out}, config.Log{Level: "info", Format: format})
+		log.Warn(nasty, nasty, nasty, "list", []string{nasty}, "err", errors.New(nasty))
+		log.flush()
+		if bad := printable.Check(strings.TrimSuffix(out.String(), "\n")); bad != nil || out.Len() == 0 {
+			t.Errorf("%s: %v", format, bad)
+		}
+	}
 }

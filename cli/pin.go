@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -75,7 +74,7 @@ func addPin(ctx context.Context, env Environment, edge *client.Client, target st
 	if !noWait {
 		progress = func(p admin.Pin) {
 			if asJSON {
-				_ = json.NewEncoder(env.Out).Encode(p)
+				_ = encoder(env.Out).Encode(p)
 			}
 			blocks, bytes, holders := pinFigures(p)
 			bar.at(fmt.Sprintf("%s, on %d of %d edges, %s blocks", p.Status, holders, p.Replicas, humanize.Comma(blocks)), bytes)
@@ -87,9 +86,9 @@ func addPin(ctx context.Context, env Environment, edge *client.Client, target st
 		return err
 	}
 	if asJSON && noWait {
-		err = json.NewEncoder(env.Out).Encode(pin)
+		err = encoder(env.Out).Encode(pin)
 	} else if !asJSON {
-		_, err = fmt.Fprintf(env.Out, "id      %s\ncid     %s\nstatus  %s\n", pin.ID, pin.CID, pinSummary(pin))
+		_, err = printf(env.Out, "id      %s\ncid     %s\nstatus  %s\n", pin.ID, pin.CID, pinSummary(pin))
 	}
 	if err == nil && pin.Status == "failed" {
 		err = fmt.Errorf("pin %s failed: %s", pin.ID, pin.Info["reason"])
@@ -181,23 +180,23 @@ func (f *pinFilters) run(ctx context.Context, env Environment) error {
 	}
 	return f.onEdge(env, func(edge *client.Client) error {
 		w := tabwriter.NewWriter(env.Out, 0, 0, 2, ' ', 0)
-		encoder := json.NewEncoder(env.Out)
+		out := encoder(env.Out)
 		shown := 0
 		count, err := edge.Pins(ctx, query, func(p admin.Pin) {
 			if shown++; f.json {
-				_ = encoder.Encode(p)
+				_ = out.Encode(p)
 				return
 			}
 			if shown == 1 {
-				fmt.Fprintln(w, "ID\tSTATUS\tREPLICAS\tCREATED\tCID\tNAME")
+				printf(w, "ID\tSTATUS\tREPLICAS\tCREATED\tCID\tNAME\n")
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.ID, p.Status, orDash(p.Info["replicas"]), p.Created.Format(time.RFC3339), p.CID, orDash(p.Name))
+			printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.ID, p.Status, orDash(p.Info["replicas"]), p.Created.Format(time.RFC3339), p.CID, orDash(p.Name))
 		})
 		if err != nil || f.json {
 			return err
 		}
 		if shown < count {
-			fmt.Fprintf(w, "(%s of %s)\n", humanize.Comma(int64(shown)), humanize.Comma(int64(count)))
+			printf(w, "(%s of %s)\n", humanize.Comma(int64(shown)), humanize.Comma(int64(count)))
 		}
 		return w.Flush()
 	})
@@ -240,12 +239,12 @@ func newPinStatus(env Environment) *cobra.Command {
 
 func printPin(env Environment, p admin.Pin) error {
 	w := tabwriter.NewWriter(env.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "id\t%s\ncid\t%s\nname\t%s\ncreated\t%s\nstatus\t%s\n", p.ID, p.CID, orDash(p.Name), p.Created.Format(time.RFC3339), pinSummary(p))
+	printf(w, "id\t%s\ncid\t%s\nname\t%s\ncreated\t%s\nstatus\t%s\n", p.ID, p.CID, orDash(p.Name), p.Created.Format(time.RFC3339), pinSummary(p))
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	w = tabwriter.NewWriter(env.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  EDGE\tSTATUS\tBLOCKS\tBYTES\tCHECKED\tNOTE")
+	printf(w, "  EDGE\tSTATUS\tBLOCKS\tBYTES\tCHECKED\tNOTE\n")
 	for _, e := range p.Edges {
 		var notes []string
 		if !e.Assigned {
@@ -261,7 +260,7 @@ func printPin(env Environment, p admin.Pin) error {
 		if !e.Verified.IsZero() {
 			checked = humanize.Time(e.Verified)
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", e.Edge, e.Status, humanize.Comma(e.Blocks), humanize.IBytes(uint64(e.Bytes)), checked, orDash(strings.Join(notes, "; ")))
+		printf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", e.Edge, e.Status, humanize.Comma(e.Blocks), humanize.IBytes(uint64(e.Bytes)), checked, orDash(strings.Join(notes, "; ")))
 	}
 	return w.Flush()
 }
@@ -291,7 +290,7 @@ func verifyPin(ctx context.Context, env Environment, edge *client.Client, idOrCI
 		case f.Missing > 0:
 			failed = append(failed, fmt.Sprintf("%s (%s blocks are missing, and nobody has them)", f.Edge, humanize.Comma(f.Missing)))
 		case !asJSON:
-			fmt.Fprintf(env.Out, "%s: %s blocks, %s checked, %s repaired\n", f.Edge, humanize.Comma(f.Blocks), humanize.IBytes(uint64(f.Bytes)), humanize.Comma(f.Repaired))
+			printf(env.Out, "%s: %s blocks, %s checked, %s repaired\n", f.Edge, humanize.Comma(f.Blocks), humanize.IBytes(uint64(f.Bytes)), humanize.Comma(f.Repaired))
 		}
 	}
 	if asJSON {
@@ -324,7 +323,7 @@ func newPinRm(env Environment) *cobra.Command {
 					return printLines(env, removed)
 				}
 				for _, p := range removed {
-					if _, err := fmt.Fprintf(env.Out, "unpinned %s  %s  %s\n", p.ID, p.CID, orDash(p.Name)); err != nil {
+					if _, err := printf(env.Out, "unpinned %s  %s  %s\n", p.ID, p.CID, orDash(p.Name)); err != nil {
 						return err
 					}
 				}

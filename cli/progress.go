@@ -8,6 +8,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 // progress draws how far something has come: on a terminal, and nowhere else.
@@ -37,18 +38,18 @@ func (p *progress) show(done admin.Progress) {
 	p.at(fmt.Sprintf("%s files, %s blocks", humanize.Comma(done.Files), humanize.Comma(done.Blocks)), done.Bytes)
 }
 
-// at shows how many bytes are done, and a text.
-func (p *progress) at(text string, bytes int64) {
+// at shows how many bytes are done, and what of.
+func (p *progress) at(what string, bytes int64) {
+	p.describe(what)
 	if p.bar != nil {
-		p.bar.Describe(text)
 		_ = p.bar.Set64(bytes)
 	}
 }
 
 // describe changes the text.
-func (p *progress) describe(text string) {
+func (p *progress) describe(what string) {
 	if p.bar != nil {
-		p.bar.Describe(text)
+		p.bar.Describe(printable.Escape(what))
 	}
 }
 

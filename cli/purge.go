@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -35,7 +34,7 @@ What an origin still has is fetched again when somebody asks for it.`,
 				return err
 			}
 			if flags.json {
-				return json.NewEncoder(env.Out).Encode(result)
+				return encoder(env.Out).Encode(result)
 			}
 			return printPurge(env, args[0], result)
 		},
@@ -53,7 +52,7 @@ func printPurge(env Environment, path string, r admin.PurgeResult) error {
 	if r.Kept > 0 {
 		kept = fmt.Sprintf("; %s stay because other pinned content shares them", humanize.Comma(r.Kept))
 	}
-	if _, err := fmt.Fprintf(env.Out, "forgot %s: %s blocks, %s%s\n", cmp.Or(r.CID, path), humanize.Comma(r.Removed), humanize.IBytes(uint64(r.Bytes)), kept); err != nil {
+	if _, err := printf(env.Out, "forgot %s: %s blocks, %s%s\n", cmp.Or(r.CID, path), humanize.Comma(r.Removed), humanize.IBytes(uint64(r.Bytes)), kept); err != nil {
 		return err
 	}
 	var failed []string
@@ -62,7 +61,7 @@ func printPurge(env Environment, path string, r admin.PurgeResult) error {
 			failed = append(failed, s.Edge+" ("+s.Error+")")
 			continue
 		}
-		fmt.Fprintf(env.Out, "  %s: %s blocks, %s\n", s.Edge, humanize.Comma(s.Removed), humanize.IBytes(uint64(s.Bytes)))
+		printf(env.Out, "  %s: %s blocks, %s\n", s.Edge, humanize.Comma(s.Removed), humanize.IBytes(uint64(s.Bytes)))
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("not forgotten on %s", strings.Join(failed, ", "))

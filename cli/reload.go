@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +33,7 @@ Settings that are wrong change nothing: exit 1 and one line that says why.`,
 				return fmt.Errorf("nothing was changed: %w", err)
 			}
 			if flags.json {
-				return json.NewEncoder(env.Out).Encode(result)
+				return encoder(env.Out).Encode(result)
 			}
 			return printReload(env, result)
 		},
@@ -45,15 +45,15 @@ Settings that are wrong change nothing: exit 1 and one line that says why.`,
 func printReload(env Environment, r admin.ReloadResult) error {
 	var text strings.Builder
 	for _, c := range r.Changed {
-		fmt.Fprintf(&text, "changed        %s\n", describe(c))
+		printf(&text, "changed        %s\n", describe(c))
 	}
 	for _, c := range r.NeedsRestart {
-		fmt.Fprintf(&text, "needs restart  %s\n", describe(c))
+		printf(&text, "needs restart  %s\n", describe(c))
 	}
 	if text.Len() == 0 {
 		text.WriteString("nothing changed\n")
 	}
-	_, err := fmt.Fprint(env.Out, text.String())
+	_, err := io.WriteString(env.Out, text.String())
 	return err
 }
 

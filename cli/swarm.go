@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,7 +29,7 @@ func newSwarmSecret(env Environment) *cobra.Command {
 		Short: "Print a new secret for a fleet: swarm.secret, the same on every edge",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(env.Out, edge.NewSecret())
+			_, err := printf(env.Out, "%s\n", edge.NewSecret())
 			return err
 		},
 	}
@@ -65,7 +63,7 @@ func newSwarmMembers(env Environment) *cobra.Command {
 
 func printMembers(env Environment, list []admin.Member) error {
 	w := tabwriter.NewWriter(env.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tSTATE\tSINCE\tLATENCY\tDISK\tZONE\tADDRESS\tPEER ID")
+	printf(w, "NAME\tSTATE\tSINCE\tLATENCY\tDISK\tZONE\tADDRESS\tPEER ID\n")
 	for _, m := range list {
 		name, latency := m.Name, "-"
 		if m.Self {
@@ -81,7 +79,7 @@ func printMembers(env Environment, list []admin.Member) error {
 		if !m.Since.IsZero() {
 			since = humanize.Time(m.Since)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, since, latency,
+		printf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, since, latency,
 			humanize.IBytes(m.Weight), orDash(m.Zone), orDash(m.Addr), m.PeerID)
 	}
 	return w.Flush()
@@ -106,7 +104,7 @@ func newSwarmWhere(env Environment) *cobra.Command {
 			if flags.json {
 				return printLines(env, []admin.Whereabouts{found})
 			}
-			_, err = fmt.Fprintf(env.Out, "homes      %s\nheld by    %s\nnot asked  %s\n",
+			_, err = printf(env.Out, "homes      %s\nheld by    %s\nnot asked  %s\n",
 				orDash(strings.Join(found.Homes, ", ")), orDash(strings.Join(found.Holders, ", ")), orDash(strings.Join(found.Silent, ", ")))
 			return err
 		},
@@ -117,9 +115,9 @@ func newSwarmWhere(env Environment) *cobra.Command {
 
 // printLines prints one JSON object per line.
 func printLines[T any](env Environment, list []T) error {
-	encoder := json.NewEncoder(env.Out)
+	out := encoder(env.Out)
 	for _, item := range list {
-		if err := encoder.Encode(item); err != nil {
+		if err := out.Encode(item); err != nil {
 			return err
 		}
 	}

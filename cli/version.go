@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -45,11 +43,11 @@ func newVersion(env Environment) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
-				return json.NewEncoder(env.Out).Encode(map[string]string{
+				return encoder(env.Out).Encode(map[string]string{
 					"version": Build(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 				})
 			}
-			_, err := fmt.Fprintf(env.Out, "shoal %s (%s, %s/%s)\n", Build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := printf(env.Out, "shoal %s (%s, %s/%s)\n", Build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

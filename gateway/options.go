@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 // ServePolicy says which content a stranger may ask for by CID.
@@ -208,7 +209,7 @@ func checkHostname(host string) error {
 	if host == "" || strings.ContainsAny(host, "/:*@ \t\\") || strings.HasPrefix(host, ".") {
 		return errors.New(want)
 	}
-	if _, ok := dns.IsDomainName(host); !ok {
+	if _, ok := dns.IsDomainName(host); !ok || printable.Check(host) != nil {
 		return errors.New(want)
 	}
 	return nil

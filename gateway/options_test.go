@@ -21,6 +21,7 @@ func TestValidate(t *testing.T) {
 		{func(o *Options) { o.Hosts = []Host{{"a.b", false}, {"A.b", true}} }, `gateway.hosts[1].host: "A.b": listed twice`},
 		{func(o *Options) { o.Hosts = []Host{{"10.0.0.1", true}} }, `has no subdomains`},
 		{func(o *Options) { o.Sites = []Site{{"", root}} }, `sites[0].host: "": want a DNS name`},
+		{func(o *Options) { o.Sites = []Site{{"a\x1b[31m.b", root}} }, `sites[0].host: "a\x1b[31m.b": want a DNS name`},
 		{func(o *Options) { o.Sites = []Site{{"a.b:80", root}} }, `sites[0].host: "a.b:80"`},
 		{func(o *Options) { o.Sites = []Site{{"a.b", root}, {"A.B", root}} }, `sites[1].host: "A.B": listed twice`},
 		{func(o *Options) { o.Sites = []Site{{"a.b", "/ipfs/nonsense"}} }, `sites[0].content: "/ipfs/nonsense": want /ipfs/CID`},

@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/shoal-cdn/shoal/printable"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
@@ -106,6 +107,9 @@ func (o Options) parse() (*parsed, error) {
 	p := &parsed{allow: map[peer.ID]bool{}}
 	if err := members.CheckName(o.Name); err != nil {
 		return nil, fmt.Errorf("swarm: Name: %w", err)
+	}
+	if err := printable.Check(o.Zone); err != nil {
+		return nil, fmt.Errorf("swarm: Zone: %w", err)
 	}
 	if o.Secret != "" {
 		if _, err := members.Identity(o.Secret, o.Name); err != nil {

@@ -324,6 +324,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"Announce[0]":  func(o *Options) { o.Announce = []string{"x"} },
 		"Peers[1]":     func(o *Options) { o.Peers = []string{"a@b:1", "a@b"} },
 		"Allow[0]":     func(o *Options) { o.Allow = []string{"12D3"} },
+		"Zone":         func(o *Options) { o.Zone = "a\x1b[2J" },
 		"DiskBytes":    func(o *Options) { o.DiskBytes = -1 },
 		"Rescues":      func(o *Options) { o.Rescues = 0 },
 		"ProbeAfter":   func(o *Options) { o.ProbeAfter = 0 },

@@ -389,7 +389,7 @@ func TestRecordsOfLaterVersionsAreHandedOn(t *testing.T) {
 		raw, _ := encode(own(p))
 		raw = append([]byte(`{"later":[1,2],`), raw[1:]...)
 		d := dot{0xabc, 1}
-		if _, err := a.told(t.Context(), "x", &tellRequest{Items: []item{{d, raw}}}); err != nil {
+		if _, err := a.told(t.Context(), "x", &tellRequest{Items: []item{{dot: d, Pin: raw}}}); err != nil {
 			t.Fatal(err)
 		}
 		n.converge(t, soon)

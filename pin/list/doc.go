@@ -26,12 +26,18 @@
 // both together it follows what was removed: a dot that was seen and is not on the list.
 // So a removal leaves nothing behind, and yet wins over the addition wherever they
 // meet, after a split of any length, without a clock and without a time after which
-// old edges become dangerous. IDs of pins are never used again, so nothing is ever
-// added anew, and there are no conflicting values.
+// old edges become dangerous. IDs of pins are never used again, so there are no
+// conflicting values.
+//
+// All this rests on an edge knowing of no number before its author gave it out. One that
+// does, by a bug or by malice, takes for removed what is only just being added. So an
+// edge checks that a number is free before it uses it, goes on as another author when
+// somebody speaks of numbers that it never gave out, and gives its pins other numbers
+// when a sibling counts them as removed that cannot have seen them (given.go).
 //
 // What grows for good is one range per run of an edge that has added a pin: some 100
 // bytes in memory and on disk. A fleet of ten edges, restarted every day for ten years,
-// gets to 4 MB.
+// gets to 4 MB. Siblings cannot make it more than 26 MB.
 //
 // # How it spreads
 //
@@ -73,6 +79,11 @@
 //     dropped beyond [Options].Outbox, and it reads the list when it is back.
 //   - a sibling sends nonsense: the message is refused as a whole and the reason
 //     logged. A pin that cannot be understood is left out, the others are taken.
+//   - a sibling speaks of numbers that were never given out, or this machine is set back to
+//     a snapshot while it runs: what this edge added stays, under other numbers, with a
+//     warning in the log and shoal_pin_list_renumbered_total. What cannot be told from a
+//     removal is one, and the log says whose: a claim about a number that the edge gave
+//     out before it could hear of the claim, and that it was cut off for, or started again.
 //   - an edge runs a later version: its records are kept and handed on as they came.
 //   - the clock jumps: nothing depends on it but the times of creation.
 //

@@ -80,6 +80,9 @@ func (r ranges) has(n uint64) bool {
 	return i < len(r) && r[i][0] <= n
 }
 
+// beyond reports whether there is a number after n.
+func (r ranges) beyond(n uint64) bool { return len(r) > 0 && r[len(r)-1][1] > n }
+
 func (r ranges) union(o ranges) ranges {
 	all := make(ranges, 0, len(r)+len(o))
 	for len(r) > 0 || len(o) > 0 {

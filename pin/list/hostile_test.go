@@ -89,7 +89,7 @@ func TestPinsThatAreNotUnderstoodHoldUpNothing(t *testing.T) {
 		a := n.join(t, "a", newMemory(), nil)
 		good, _ := encode(own(pin("good")))
 		bad := json.RawMessage(`{"id":"bad","cid":"nonsense","owner":"x"}`)
-		if _, err := a.told(t.Context(), "x", &tellRequest{Items: []item{{dot{7, 1}, bad}, {dot{7, 2}, good}}}); err != nil {
+		if _, err := a.told(t.Context(), "x", &tellRequest{Items: []item{{dot: dot{7, 1}, Pin: bad}, {dot: dot{7, 2}, Pin: good}}}); err != nil {
 			t.Fatal(err)
 		}
 		want(t, a, "good")
@@ -146,7 +146,7 @@ func TestManyAuthorsAndGaps(t *testing.T) {
 				items = append(items, item{dot: d})
 				return
 			}
-			items = append(items, item{d, json.RawMessage(strings.Replace(string(raw), `"id":"x"`, fmt.Sprintf(`"id":"%v"`, d), 1))})
+			items = append(items, item{dot: d, Pin: json.RawMessage(strings.Replace(string(raw), `"id":"x"`, fmt.Sprintf(`"id":"%v"`, d), 1))})
 		}
 		for range 1000 { // one number each, far out
 			put(dot{author(r.Uint64() | 1), 1 + r.Uint64N(1<<40)})

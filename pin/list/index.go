@@ -1,6 +1,7 @@
 package list
 
 import (
+	"math"
 	"slices"
 
 	"github.com/tidwall/btree"
@@ -16,6 +17,9 @@ type entry struct {
 
 // bucketSize is how many numbers of an author share one digest.
 const bucketSize = 1024
+
+// maxBucket has the highest numbers that there are.
+const maxBucket = math.MaxUint64 / bucketSize
 
 // place is a bucket: the numbers n*bucketSize to (n+1)*bucketSize-1 of an author.
 type place struct {
@@ -51,6 +55,8 @@ type index struct {
 	// known is every dot that was ever seen here. What is known and not on the list
 	// has been removed.
 	known map[author]ranges
+	spans int // in known
+	given dot // the last number that this run gave out
 	sum   summary
 }
 
@@ -172,6 +178,7 @@ func (x *index) count(d dot, change int) {
 // learn replaces what is known of an author.
 func (x *index) learn(a author, r ranges) {
 	x.sum.Known += digest(r.digest(a) - x.known[a].digest(a))
+	x.spans += len(r) - len(x.known[a])
 	x.known[a] = r
 }
 

@@ -93,6 +93,7 @@ func New(o Options, cfg Config) (*List, error) {
 	l := &List{
 		options: o, cfg: cfg, log: cfg.Log, run: fmt.Sprintf("%016x", random()),
 		ctx: ctx, cancel: cancel, changes: make(chan *change),
+		writer: writer{gave: map[author]uint64{}, removed: map[dot]string{}},
 	}
 	l.fleet.init()
 	l.news.wake = make(chan struct{}, 1)

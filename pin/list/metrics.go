@@ -8,6 +8,7 @@ type metrics struct {
 	tells         *prometheus.CounterVec
 	syncs         *prometheus.CounterVec
 	refused       prometheus.Counter
+	renumbered    prometheus.Counter
 	unregister    func()
 }
 
@@ -28,6 +29,7 @@ func newMetrics(reg prometheus.Registerer, l *List) (*metrics, error) {
 		tells:      vec("shoal_pin_list_tells_total", "Messages about changes of the list of pins sent to siblings, by outcome."),
 		syncs:      vec("shoal_pin_list_syncs_total", "Times that a sibling's list of pins was read because it differed, by outcome."),
 		refused:    prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_pin_list_refused_total", Help: "Pins from siblings that were not understood."}),
+		renumbered: prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_pin_list_renumbered_total", Help: "Pins of this edge that got another number because a sibling counted theirs as removed before it was given out."}),
 		unregister: func() {},
 	}
 	if reg == nil {
@@ -37,7 +39,7 @@ func newMetrics(reg prometheus.Registerer, l *List) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	all := []prometheus.Collector{
-		m.commits, m.commitSeconds, m.tells, m.syncs, m.refused,
+		m.commits, m.commitSeconds, m.tells, m.syncs, m.refused, m.renumbered,
 		gauge("shoal_pin_list_pins", "Pins on the fleet's list, as this edge knows it.", func() float64 { return float64(l.Len()) }),
 		gauge("shoal_pin_list_behind", "Siblings whose list of pins was another one when it was last compared.", func() float64 {
 			n := 0

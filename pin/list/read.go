@@ -75,6 +75,7 @@ func (l *List) read(ctx context.Context, s *sibling) error {
 		if l.summary() == start.Sum {
 			break // another sibling had it all
 		}
+		doubt := l.newDoubt()
 		var answer outlineAnswer
 		if err := l.call(ctx, s, methodOutline, budget, page, &answer); err != nil {
 			return err
@@ -82,7 +83,7 @@ func (l *List) read(ctx context.Context, s *sibling) error {
 		if err := answer.check(page); err != nil {
 			return fmt.Errorf("outline from %s: %w", s.name, err)
 		}
-		if err := l.readPage(ctx, s, start.Run, answer.Parts); err != nil {
+		if err := l.readPage(ctx, &reading{sibling: s, run: start.Run, doubt: doubt}, answer.Parts); err != nil {
 			return err
 		}
 		page = answer.Next
@@ -127,19 +128,40 @@ func (a *outlineAnswer) check(page *outlineRequest) error {
 // maxWants bounds what is asked for in one call.
 const maxWants = 1024
 
+// reading is a page of a sibling's list that is being read.
+type reading struct {
+	*sibling
+	run    string
+	doubt  doubt
+	theirs map[author]ranges
+	skip   map[dot]bool // what is not understood
+}
+
 // readPage merges what lies in the windows of a page.
 //
 // Why this is right: a part says what the sibling knew at one moment. Whatever is asked
 // about it later can only have gone on from there. So of the numbers that it knew, those
 // that it does not list now have been removed; and once all that it lists is here, this
 // edge knows what the sibling knew.
-func (l *List) readPage(ctx context.Context, s *sibling, run string, parts []part) error {
+func (l *List) readPage(ctx context.Context, r *reading, parts []part) error {
 	var wants []pullWant
-	theirs := map[author]ranges{}
-	skip := map[dot]bool{}
+	r.theirs, r.skip = map[author]ranges{}, map[dot]bool{}
 	for _, p := range parts {
-		theirs[p.Author] = theirs[p.Author].union(p.Known)
-		w, err := l.differences(ctx, p)
+		r.theirs[p.Author] = r.theirs[p.Author].union(p.Known)
+	}
+	err := l.change(ctx, func(t *transaction) error {
+		for a, known := range r.theirs {
+			if t.suspect(r.name, a, known) {
+				r.doubt[a] = 0
+			}
+		}
+		return t.affords(r.theirs)
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		w, err := l.differences(ctx, r, p)
 		if err != nil {
 			return err
 		}
@@ -152,10 +174,10 @@ func (l *List) readPage(ctx context.Context, s *sibling, run string, parts []par
 			n++
 		}
 		var answer pullAnswer
-		if err := l.call(ctx, s, methodPull, budget, pullRequest{Run: run, Wants: wants[:n]}, &answer); err != nil {
+		if err := l.call(ctx, r.sibling, methodPull, budget, pullRequest{Run: r.run, Wants: wants[:n]}, &answer); err != nil {
 			return err
 		}
-		rest, err := l.merge(ctx, s, wants[:n], answer.Windows, theirs, skip)
+		rest, err := l.merge(ctx, r, wants[:n], answer.Windows)
 		if err != nil {
 			return err
 		}
@@ -163,13 +185,11 @@ func (l *List) readPage(ctx context.Context, s *sibling, run string, parts []par
 		l.gotOn()
 	}
 	return l.change(ctx, func(t *transaction) error {
-		for a, r := range theirs {
-			for d := range skip {
-				if d.Author == a {
-					r = r.without(d.Seq)
-				}
-			}
-			t.learn(a, r)
+		for d := range r.skip {
+			r.theirs[d.Author] = r.theirs[d.Author].without(d.Seq)
+		}
+		for a, known := range r.theirs {
+			t.learn(a, known)
 		}
 		return nil
 	})
@@ -177,7 +197,10 @@ func (l *List) readPage(ctx context.Context, s *sibling, run string, parts []par
 
 // differences returns the windows to ask for: the buckets that differ. What lies in
 // buckets that are empty over there, and is known there, is removed at once.
-func (l *List) differences(ctx context.Context, p part) ([]pullWant, error) {
+//
+// Of an author in doubt all is asked for: the sibling may have other pins under the same
+// numbers.
+func (l *List) differences(ctx context.Context, r *reading, p part) ([]pullWant, error) {
 	theirs := map[uint64]digest{}
 	for _, b := range p.Buckets {
 		theirs[b.N] = b.Digest
@@ -185,14 +208,16 @@ func (l *List) differences(ctx context.Context, p part) ([]pullWant, error) {
 	gone := false
 	var wants []pullWant
 	l.mu.RLock()
-	want := func(n uint64) {
-		at := place{p.Author, n}
-		wants = append(wants, pullWant{p.Author, at.window(), l.index.known[p.Author].within(at.window())})
+	known := l.index.known[p.Author]
+	spoilt := r.doubt.all(p.Author)
+	if spoilt {
+		known = nil
 	}
 	for _, b := range p.Buckets {
-		mine, ok := l.index.buckets.Get(&bucket{place: place{p.Author, b.N}})
-		if !ok || mine.digest != b.Digest {
-			want(b.N)
+		at := place{p.Author, b.N}
+		mine, ok := l.index.buckets.Get(&bucket{place: at})
+		if !ok || mine.digest != b.Digest || spoilt {
+			wants = append(wants, pullWant{p.Author, at.window(), known.within(at.window())})
 		}
 	}
 	l.index.buckets.Ascend(&bucket{place: place{p.Author, p.Window[0] / bucketSize}}, func(b *bucket) bool {
@@ -207,7 +232,7 @@ func (l *List) differences(ctx context.Context, p part) ([]pullWant, error) {
 	if !gone {
 		return wants, nil
 	}
-	return wants, l.change(ctx, func(t *transaction) error {
+	return wants, l.heed(ctx, r.name, r.doubt, func(t *transaction, said *removal) error {
 		var drop []*entry
 		for _, known := range p.Known {
 			t.each(p.Author, known, func(e *entry) {
@@ -217,7 +242,7 @@ func (l *List) differences(ctx context.Context, p part) ([]pullWant, error) {
 			})
 		}
 		for _, e := range drop {
-			t.drop(e)
+			said.take(t, e)
 		}
 		return nil
 	})
@@ -238,9 +263,9 @@ func (t *transaction) each(a author, w span, f func(*entry)) {
 }
 
 // merge brings in an answer, and returns what is still to be asked for.
-func (l *List) merge(ctx context.Context, s *sibling, wants []pullWant, windows []pullWindow, theirs map[author]ranges, skip map[dot]bool) ([]pullWant, error) {
+func (l *List) merge(ctx context.Context, r *reading, wants []pullWant, windows []pullWindow) ([]pullWant, error) {
 	if len(windows) == 0 || len(windows) > len(wants) {
-		return nil, fmt.Errorf("pull from %s: %d windows came for %d", s.name, len(windows), len(wants))
+		return nil, fmt.Errorf("pull from %s: %d windows came for %d", r.name, len(windows), len(wants))
 	}
 	entries := map[dot]*entry{}
 	for i, w := range windows {
@@ -248,25 +273,28 @@ func (l *List) merge(ctx context.Context, s *sibling, wants []pullWant, windows 
 		last := i == len(windows)-1
 		if w.Author != want.Author || w.Window[0] != want.Window[0] || w.Window[1] > want.Window[1] ||
 			w.Window[1] < w.Window[0] || !last && w.Window != want.Window {
-			return nil, fmt.Errorf("pull from %s: window %d is not what was asked for", s.name, i+1)
+			return nil, fmt.Errorf("pull from %s: window %d is not what was asked for", r.name, i+1)
 		}
 		if err := w.Live.check(); err != nil {
-			return nil, fmt.Errorf("pull from %s: %w", s.name, err)
+			return nil, fmt.Errorf("pull from %s: %w", r.name, err)
 		}
 		for _, it := range w.Pins {
 			if it.Author != w.Author || !w.Live.has(it.Seq) || it.Seq < w.Window[0] || it.Seq > w.Window[1] {
-				return nil, fmt.Errorf("pull from %s: pin %s does not belong there", s.name, it.dot)
+				return nil, fmt.Errorf("pull from %s: pin %s does not belong there", r.name, it.dot)
 			}
-			if e := l.understand(s.name, it); e != nil {
+			if e := l.understand(r.name, it); e != nil {
 				entries[it.dot] = e
 			} else {
-				skip[it.dot] = true
+				r.skip[it.dot] = true
 			}
 		}
 	}
-	err := l.change(ctx, func(t *transaction) error {
+	if err := l.cede(ctx, r, entries); err != nil {
+		return nil, err
+	}
+	err := l.heed(ctx, r.name, r.doubt, func(t *transaction, said *removal) error {
 		for _, w := range windows {
-			t.merge(w, theirs[w.Author], entries)
+			t.merge(w, r.theirs[w.Author], entries, said)
 		}
 		return nil
 	})
@@ -283,7 +311,7 @@ func (l *List) merge(ctx context.Context, s *sibling, wants []pullWant, windows 
 }
 
 // merge stages what a window of a sibling's list says.
-func (t *transaction) merge(w pullWindow, theirs ranges, entries map[dot]*entry) {
+func (t *transaction) merge(w pullWindow, theirs ranges, entries map[dot]*entry, said *removal) {
 	var drop []*entry
 	t.each(w.Author, w.Window, func(e *entry) {
 		if theirs.has(e.dot.Seq) && !w.Live.has(e.dot.Seq) {
@@ -291,7 +319,7 @@ func (t *transaction) merge(w pullWindow, theirs ranges, entries map[dot]*entry)
 		}
 	})
 	for _, e := range drop {
-		t.drop(e)
+		said.take(t, e)
 	}
 	for _, it := range w.Pins {
 		if e := entries[it.dot]; e != nil && !t.knows(it.Author).has(it.Seq) {

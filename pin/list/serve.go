@@ -42,27 +42,40 @@ func handle[T any](l *List, f func(ctx context.Context, from string, request *T)
 func (l *List) told(ctx context.Context, from string, request *tellRequest) (any, error) {
 	entries := make([]*entry, len(request.Items))
 	for i, it := range request.Items {
-		if it.Author == 0 || it.Seq == 0 || it.Seq == math.MaxUint64 {
+		switch {
+		case it.Author == 0 || it.Seq == 0 || it.Seq == math.MaxUint64:
 			return nil, fmt.Errorf("item %d has no valid number", i+1)
-		}
-		if it.Pin != nil {
+		case len(it.ID) > maxID:
+			return nil, fmt.Errorf("item %d has an ID of %d bytes, at most %d are allowed", i+1, len(it.ID), maxID)
+		case it.Pin != nil:
 			entries[i] = l.understand(from, it)
 		}
 	}
-	return nil, l.change(ctx, func(t *transaction) error {
+	numbers := request.numbers()
+	var answer tellAnswer
+	err := l.heed(ctx, from, nil, func(t *transaction, said *removal) error {
+		if err := t.affords(numbers); err != nil {
+			return err
+		}
+		for a, said := range numbers {
+			t.suspect(from, a, said)
+		}
 		for i, it := range request.Items {
 			switch e := t.live(it.dot); {
 			case it.Pin != nil && entries[i] == nil: // not understood
 			case it.Pin != nil && !t.knows(it.Author).has(it.Seq):
 				t.put(entries[i], it.Pin)
+			case it.Pin != nil && e == nil && t.list.writer.removed[it.dot] != entries[i].pin.ID:
+				answer.Removed = append(answer.Removed, it.dot)
 			case it.Pin == nil && e != nil:
-				t.drop(e)
+				said.take(t, e)
 			case it.Pin == nil: // whoever brings it later is late
-				t.learn(it.Author, ranges{{it.Seq, it.Seq}})
+				said.late(t, it)
 			}
 		}
 		return nil
 	})
+	return answer, err
 }
 
 // compared tells a sibling the state of this list. If its own is another one, it may
@@ -100,6 +113,9 @@ const (
 func (l *List) outline(_ context.Context, _ string, request *outlineRequest) (any, error) {
 	if err := l.checkRun(request.Run); err != nil {
 		return nil, err
+	}
+	if request.Bucket > maxBucket {
+		return nil, fmt.Errorf("bucket %d, at most %d is allowed", request.Bucket, uint64(maxBucket))
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -32,8 +32,9 @@ type sibling struct {
 
 	mu     sync.Mutex // guards what follows
 	outbox []item
-	size   int  // bytes in the outbox
-	due    bool // lists are to be compared
+	since  time.Time // when the first of the outbox was put there
+	size   int       // bytes in the outbox
+	due    bool      // lists are to be compared
 	state  SiblingState
 	// merged is the state of the sibling's list at the start of the last complete
 	// reading: all that it says is known here.
@@ -99,6 +100,9 @@ func (f *fleet) tell(items []item, limit int) {
 
 func (s *sibling) tell(items []item, limit int) {
 	s.mu.Lock()
+	if len(s.outbox) == 0 {
+		s.since = time.Now()
+	}
 	for _, i := range items {
 		s.outbox = append(s.outbox, i)
 		s.size += i.size()
@@ -204,10 +208,10 @@ func (l *List) speakTo(ctx context.Context, s *sibling) {
 			return
 		}
 		s.mu.Lock()
-		items, due := s.outbox, s.due
+		items, since, due := s.outbox, s.since, s.due
 		s.outbox, s.size, s.due = nil, 0, false
 		s.mu.Unlock()
-		if err := l.tellItems(ctx, s, items); err != nil {
+		if err := l.tellItems(ctx, s, items, since); err != nil {
 			l.failed(ctx, s, err) // and compare when it is there again
 			continue
 		}
@@ -245,15 +249,19 @@ func (l *List) call(ctx context.Context, s *sibling, method string, size int, re
 	return l.cfg.Peers.Call(ctx, s.name, method, request, response)
 }
 
-func (l *List) tellItems(ctx context.Context, s *sibling, items []item) error {
+func (l *List) tellItems(ctx context.Context, s *sibling, items []item, since time.Time) error {
 	for len(items) > 0 {
 		n, size := 0, 0
 		for n < len(items) && (n == 0 || size+items[n].size() <= budget) {
 			size += items[n].size()
 			n++
 		}
-		err := l.call(ctx, s, methodTell, size, tellRequest{Items: items[:n]}, nil)
+		var answer tellAnswer
+		err := l.call(ctx, s, methodTell, size, tellRequest{Items: items[:n]}, &answer)
 		l.metrics.tells.WithLabelValues(outcome(err)).Inc()
+		if err == nil && len(answer.Removed) > 0 {
+			err = l.insist(ctx, s, items[:n], since, answer.Removed)
+		}
 		if err != nil {
 			return err
 		}

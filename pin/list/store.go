@@ -174,7 +174,7 @@ func (l *List) forget(ctx context.Context, x *index, lost []ds.Key) error {
 			return err
 		}
 	}
-	x.known, x.sum.Known = map[author]ranges{}, 0
+	x.known, x.spans, x.sum.Known = map[author]ranges{}, 0, 0
 	var a author
 	var r ranges
 	learn := func() error {

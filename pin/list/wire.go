@@ -1,6 +1,7 @@
 package list
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,12 +142,38 @@ const (
 type item struct {
 	dot
 	Pin json.RawMessage `json:"pin,omitempty"` // none: removed
+	// ID is that of a pin that was removed, to show that it was seen. Earlier versions do
+	// not send it.
+	ID string `json:"id,omitempty"`
 }
 
-func (i item) size() int { return len(i.Pin) + 60 }
+func (i item) size() int { return len(i.Pin) + len(i.ID) + 70 }
 
 type tellRequest struct {
 	Items []item `json:"items"`
+}
+
+// numbers returns those of all items.
+func (r *tellRequest) numbers() map[author]ranges {
+	items := slices.Clone(r.Items)
+	slices.SortFunc(items, func(a, b item) int { return cmp.Or(cmp.Compare(a.Author, b.Author), cmp.Compare(a.Seq, b.Seq)) })
+	all := map[author]ranges{}
+	for _, it := range items {
+		r := all[it.Author]
+		switch last := len(r) - 1; {
+		case last >= 0 && it.Seq <= r[last][1]+1:
+			r[last][1] = it.Seq
+		default:
+			all[it.Author] = append(r, span{it.Seq, it.Seq})
+		}
+	}
+	return all
+}
+
+type tellAnswer struct {
+	// Removed are numbers of pins that were told as added, and that the sibling counted as
+	// removed before, without having seen one. Earlier versions do not answer this.
+	Removed []dot `json:"removed,omitempty"`
 }
 
 type compareRequest struct {

@@ -19,12 +19,6 @@ type change struct {
 	done  chan error
 }
 
-// writer is the state of the goroutine that alone changes the list.
-type writer struct {
-	author author // of this run; 0 until it adds its first pin
-	seq    uint64 // the last number that was given
-}
-
 // change waits until a change is on the disk.
 func (l *List) change(ctx context.Context, stage func(*transaction) error) error {
 	c := &change{stage: stage, done: make(chan error, 1)}
@@ -124,7 +118,7 @@ func (t *transaction) learn(a author, r ranges) {
 		return
 	}
 	t.size += 16 * len(r)
-	if mine, staged := t.known[a]; staged && len(r) == 1 && r[0][0] > mine[len(mine)-1][1] {
+	if mine := t.known[a]; len(mine) > 0 && len(r) == 1 && r[0][0] > mine[len(mine)-1][1] {
 		// Most numbers come in order. Nobody else has this slice yet.
 		if last := &mine[len(mine)-1]; last[1]+1 == r[0][0] {
 			last[1] = r[0][1]
@@ -143,10 +137,23 @@ func (t *transaction) put(e *entry, raw json.RawMessage) {
 	t.size += len(raw)
 }
 
+// enter is put for what is added here.
+func (t *transaction) enter(e *entry, raw json.RawMessage) {
+	t.put(e, raw)
+	t.told = append(t.told, item{dot: e.dot, Pin: raw})
+}
+
 func (t *transaction) drop(e *entry) {
 	t.remove[e.dot] = e
+	t.list.writer.saw(e.dot, e.pin.ID)
 	t.learn(e.dot.Author, ranges{{e.dot.Seq, e.dot.Seq}})
 	t.size += 64
+}
+
+// retract is drop for what is removed here.
+func (t *transaction) retract(e *entry) {
+	t.drop(e)
+	t.told = append(t.told, item{dot: e.dot, ID: e.pin.ID})
 }
 
 // replace is a change that is made here.
@@ -171,8 +178,7 @@ func (t *transaction) replace(remove []string, add []*record.Pin) error {
 	}
 	for _, id := range remove {
 		for _, e := range t.find(id) {
-			t.drop(e)
-			t.told = append(t.told, item{dot: e.dot})
+			t.retract(e)
 		}
 	}
 	for i, p := range add {
@@ -180,9 +186,7 @@ func (t *transaction) replace(remove []string, add []*record.Pin) error {
 			p.Created = created
 			encoded[i], _ = encode(p) // as before, with other digits
 		}
-		e := &entry{pin: *p, dot: t.list.writer.next(t)}
-		t.put(e, encoded[i])
-		t.told = append(t.told, item{dot: e.dot, Pin: encoded[i]})
+		t.enter(&entry{pin: *p, dot: t.list.writer.next(t)}, encoded[i])
 	}
 	return nil
 }
@@ -216,15 +220,6 @@ func (t *transaction) free(owner string, wish time.Time) time.Time {
 	}
 	t.newest[owner] = newest
 	return at
-}
-
-// next gives a number.
-func (w *writer) next(t *transaction) dot {
-	for w.author == 0 || w.seq == 0 && len(t.knows(w.author)) > 0 {
-		w.author = author(random())
-	}
-	w.seq++
-	return dot{w.author, w.seq}
 }
 
 // commit writes what was staged, puts it into the index and tells whom it concerns.
@@ -303,4 +298,5 @@ func (t *transaction) apply() {
 	for a, r := range t.known {
 		t.list.index.learn(a, r)
 	}
+	t.list.index.given = dot{t.list.writer.author, t.list.writer.seq}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/printable"
 )
 
 // MetaReplicas is the key in a pin's meta that says on how many edges it is to be,
@@ -206,6 +207,9 @@ func decodeCID(what, text string) (cid.Cid, error) {
 func checkName(name string) error {
 	if n := utf8.RuneCountInString(name); n > record.MaxName {
 		return badRequest("name: %d characters, expected at most %d", n, record.MaxName)
+	}
+	if err := printable.Check(name); err != nil {
+		return badRequest("name: %v", err)
 	}
 	return nil
 }

@@ -68,6 +68,8 @@ func TestBadPins(t *testing.T) {
 		{with(`"name":null`), "name: expected a string, got null"},
 		{with(`"name":7`), "name: expected a string, got a number"},
 		{with(`"name":"` + strings.Repeat("x", 256) + `"`), "name: 256 characters, expected at most 255"},
+		{with(`"name":"a\u001b[31m"`), "has the control character U+001B"},
+		{with(`"name":"\u202egpj.exe"`), "has the control character U+202E"},
 		{with(`"origins":null`), "origins: expected an array of multiaddrs, got null"},
 		{with(`"origins":"` + origin + `"`), "origins: expected an array of multiaddrs, got a string"},
 		{with(`"origins":[` + strings.Join(origins, ",") + `]`), "origins: 21 addresses, expected at most 20"},
