@@ -88,6 +88,16 @@
 // A name that is both a site and a gateway host answers /ipfs/... and /ipns/...
 // as a gateway and everything else as the site.
 //
+// # Redirects
+//
+// No redirect leads to another host, unless a rule of the site's own _redirects names
+// one. boxo decides that there is a redirect, and redirects.go where it leads: the
+// response writer sees every Location, and takes from it the path, written anew and
+// percent-encoded, and a host only if that is a subdomain of the gateway that was
+// asked. The query is the request's, byte for byte. Rules of a site are matched and
+// filled in here: what is put in for :splat and other placeholders is percent-encoded
+// for its place (RFC 3986), and none of it becomes a host.
+//
 // # Blocks
 //
 // Every block comes from [Blocks], one bounded fetch at a time (or several, for

@@ -59,14 +59,30 @@ func (w *responseWriter) WriteHeader(code int) {
 	if replace {
 		code = f.status
 	}
-	w.status = code
 	h := w.Header()
+	var to string
+	if location := h.Get("Location"); location != "" && !replace {
+		if to, f = w.rec.leads(location); f != nil {
+			h.Del("Location")
+			code, replace = f.status, true
+		}
+	}
+	w.status = code
+	// boxo writes the path as it was sent, and behind it a query of its own.
+	of := h.Get("Content-Location")
+	if i := strings.LastIndexByte(of, '?'); i >= 0 {
+		h.Set("Content-Location", encode(cleanPath(of[:i]), inPath)+of[i:])
+	}
 	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || replace {
 		forgetContent(h)
 	}
 	if replace {
 		w.announce()
 		w.replace(f)
+		return
+	}
+	if to != "" {
+		w.redirect(to)
 		return
 	}
 	if w.capture != nil {
