@@ -355,5 +355,4 @@ func TestMethodsAndCORS(t *testing.T) {
 	if got := fmt.Sprint(e.get(url).Header["Access-Control-Expose-Headers"]); !strings.Contains(got, "Cache-Status") {
 		t.Errorf("exposed: %s", got)
 	}
-	e.do("CONNECT", "http://localhost:8080/").want(t, 200, "")
 }

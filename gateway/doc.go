@@ -9,18 +9,20 @@
 //     and counts the request. It also catches panics.
 //  2. believeProxies removes X-Forwarded-* and Forwarded, unless the peer is one
 //     of the trusted proxies; then it applies them and forgets them.
-//  3. identify finds out what the Host header names: a site, a gateway host (or a
+//  3. refuseProxying answers 405 to those who take this edge for an HTTP proxy, unless
+//     Options.Connect is set.
+//  4. identify finds out what the Host header names: a site, a gateway host (or a
 //     subdomain of one), an IP address, or a stranger. Names nothing is served
 //     for end here, except with serve: any.
-//  4. boxo's hostname handler turns the host into a content path: a site's
+//  5. boxo's hostname handler turns the host into a content path: a site's
 //     /about.html becomes /ipns/www.example.org/about.html, and
 //     CID.ipfs.localhost/x becomes /ipfs/CID/x. Sites go through the machinery
 //     of DNSLink websites, so that origin isolation, _redirects and the headers
 //     are right; where their content is, [Options.Sites] says, not the DNS.
-//  5. guard checks the content path against the serve policy. This is the only
+//  6. guard checks the content path against the serve policy. This is the only
 //     check, every door leads through it, and it happens before any block of
 //     the requested content is fetched or any name is looked up.
-//  6. boxo's gateway handler answers: files, directories, ranges, conditional
+//  7. boxo's gateway handler answers: files, directories, ranges, conditional
 //     requests, and the trustless formats. It reads through two adapters of ours:
 //     backend (names and sites) and blockService (blocks).
 //

@@ -34,7 +34,7 @@ var notPlain = []string{"If-Range", "If-Match", "If-Unmodified-Since", "If-Modif
 // readPlain reports whether the request is a plain one.
 func readPlain(r *http.Request) (plain, bool) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.ContentLength != 0 ||
-		r.URL.RawQuery != "" || r.URL.ForceQuery || len(r.Header["Accept"]) > 8 {
+		r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.Host != "" || len(r.Header["Accept"]) > 8 {
 		return plain{}, false
 	}
 	for _, name := range notPlain {
