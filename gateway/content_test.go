@@ -88,8 +88,6 @@ func TestRanges(t *testing.T) {
 		{"bytes=20000-20009", big[20000:20010], fmt.Sprintf("bytes 20000-20009/%d", size), 206},
 		{"bytes=-5", big[size-5:], fmt.Sprintf("bytes %d-%d/%d", size-5, size-1, size), 206},
 		{fmt.Sprintf("bytes=%d-", size-3), big[size-3:], fmt.Sprintf("bytes %d-%d/%d", size-3, size-1, size), 206},
-		{"bytes=9-3", "", "", 400},
-		{"pages=1", "", "", 400},
 	} {
 		a := e.get(url, "Range: "+tc.header).want(t, tc.status, tc.body)
 		if tc.status == 206 {

@@ -45,6 +45,13 @@
 // (wire.go). A differential test holds both ways together: generated requests get the
 // same status, header and, once decoded, bytes with routes and without.
 //
+// # Ranges
+//
+// Range is read once, by parseRange, as RFC 9110 has it: units other than bytes and what
+// is not well-formed are ignored, a suffix longer than the file is all of it, and only
+// GET has ranges. Of several parts the first that the file has is sent. boxo gets one
+// part with both ends; where that depends on the size, it is asked for the header first.
+//
 // # Content codings
 //
 // Text, scripts and other types that get smaller by it (accept.go has the list) are
