@@ -102,25 +102,32 @@ func (b *backend) rules(ctx context.Context, p path.ImmutablePath, urlPath strin
 		return md, nil, explain(ctx, p, err)
 	}
 	defer n.Close()
+	rec := recordOf(ctx)
+	data, parsed, err := readRules(n)
+	if rule, ok := matchRule(parsed, urlPath); err == nil && ok && rule.leadsAway() {
+		rec.location, err = rule.location(rec.query)
+		data = fmt.Appendf(nil, "/* / %d", rule.Status)
+	}
+	if err != nil {
+		rec.failed(rulesFailure(err))
+		return md, nil, explain(ctx, p, err)
+	}
+	rec.opened(md)
+	return md, bgw.NewGetResponseFromReader(files.NewBytesFile(data), int64(len(data))), nil
+}
+
+// readRules reads and parses a _redirects file.
+func readRules(n files.Node) ([]byte, []redirects.Rule, error) {
 	f := files.ToFile(n)
 	if f == nil {
-		return md, nil, errors.New("_redirects is not a file")
+		return nil, nil, errors.New("it is not a file")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, redirects.MaxFileSizeInBytes+1))
 	if err != nil {
-		return md, nil, explain(ctx, p, err)
+		return nil, nil, err
 	}
-	recordOf(ctx).opened(md)
-	parsed, err := redirects.Parse(bytes.NewReader(data))
-	if rule, ok := matchRule(parsed, urlPath); err == nil && ok && rule.leadsAway() {
-		rec := recordOf(ctx)
-		if rec.location, err = rule.location(rec.query); err != nil {
-			return md, nil, fmt.Errorf("could not parse _redirects: %w", err)
-		}
-		data = fmt.Appendf(nil, "/* / %d", rule.Status)
-	}
-	// boxo says what is wrong with a file that cannot be parsed.
-	return md, bgw.NewGetResponseFromReader(files.NewBytesFile(data), int64(len(data))), nil
+	rules, err := redirects.Parse(bytes.NewReader(data))
+	return data, rules, err
 }
 
 func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {

@@ -141,7 +141,8 @@
 // Errors become HTTP in errors.go, and nowhere else. Whatever boxo makes of a
 // failed fetch, the response writer replaces by what errors.go says, so a visitor
 // sees one plain sentence and never an internal address; the cause goes into the
-// access log. A failure after the first byte cuts the response short: the
+// access log. Content that is not what it says it is gets 422, not 500: nobody can mend
+// it here. A failure after the first byte cuts the response short: the
 // connection is closed before Content-Length is reached, or the CAR stream ends
 // in an error mark, so nobody takes it for complete.
 //

@@ -186,15 +186,24 @@ func (r *requestRecord) missed(p path.ImmutablePath) (string, bool) {
 	return "/" + rest, true
 }
 
-// redirect answers with where the request leads, in place of what the handler says.
-func (w *responseWriter) redirect(to string) {
+// settleContentLocation encodes the path in a Content-Location, which boxo writes as it
+// was sent, with a query of its own behind it.
+func settleContentLocation(h http.Header) {
+	of := h.Get("Content-Location")
+	if i := strings.LastIndexByte(of, '?'); i >= 0 {
+		h.Set("Content-Location", encode(cleanPath(of[:i]), inPath)+of[i:])
+	}
+}
+
+// redirect answers with a redirect that leads where Location says. The handler's note
+// has the location as it was.
+func (w *responseWriter) redirect() {
 	h := w.Header()
+	to := h.Get("Location")
 	h.Del("Content-Length")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Location", to)
 	w.commit()
 	w.discard = true
-	// The note that RFC 9110, section 15.4, asks for.
 	_, _ = w.send([]byte("<a href=\"" + html.EscapeString(to) + "\">" + http.StatusText(w.status) + "</a>.\n"))
 }
 
