@@ -32,6 +32,7 @@ type Gateway struct {
 	Serve            string   `yaml:"serve" reload:"live"`
 	Hosts            []Host   `yaml:"hosts" reload:"live"`
 	TrustedProxies   []string `yaml:"trusted_proxies" reload:"live"`
+	Connect          bool     `yaml:"connect" reload:"live"`
 	MaxRequests      int      `yaml:"max_requests" reload:"live"`
 	RetrievalTimeout Duration `yaml:"retrieval_timeout" reload:"live"`
 	Compression      bool     `yaml:"compression"`

@@ -57,6 +57,7 @@ func (c *Config) GatewayOptions() gateway.Options {
 		o.Sites = append(o.Sites, gateway.Site(s))
 	}
 	o.TrustedProxies = c.Gateway.TrustedProxies
+	o.Connect = c.Gateway.Connect
 	o.MaxRequests = c.Gateway.MaxRequests
 	o.RetrievalTimeout = time.Duration(c.Gateway.RetrievalTimeout)
 	o.Compression = c.Gateway.Compression

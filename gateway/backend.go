@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/ipfs/boxo/namesys"
 	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
+	redirects "github.com/ipfs/go-ipfs-redirects-file"
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
@@ -74,6 +76,9 @@ func (b *backend) caught(ctx context.Context, err *error) {
 
 func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.ByteRange) (md bgw.ContentPathMetadata, resp *bgw.GetResponse, err error) {
 	defer b.caught(ctx, &err)
+	if urlPath, ok := recordOf(ctx).missed(p); ok {
+		return b.rules(ctx, p, urlPath)
+	}
 	short, passed, ok := b.paths.shortest(ctx, p)
 	var ahead bool
 	if md, resp, ahead = b.openAhead(ctx, short, ranges); !ahead {
@@ -86,6 +91,43 @@ func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.B
 		recordOf(ctx).opened(md)
 	}
 	return md, resp, explain(ctx, p, err)
+}
+
+// rules returns a site's _redirects file, which boxo asks for because there is nothing
+// at urlPath. Of a redirect, boxo is told that there is one and with which status; where
+// it leads, the record keeps for the response writer.
+func (b *backend) rules(ctx context.Context, p path.ImmutablePath, urlPath string) (bgw.ContentPathMetadata, *bgw.GetResponse, error) {
+	md, n, err := b.blocks.GetAll(ctx, p)
+	if err != nil {
+		return md, nil, explain(ctx, p, err)
+	}
+	defer n.Close()
+	rec := recordOf(ctx)
+	data, parsed, err := readRules(n)
+	if rule, ok := matchRule(parsed, urlPath); err == nil && ok && rule.leadsAway() {
+		rec.location, err = rule.location(rec.query)
+		data = fmt.Appendf(nil, "/* / %d", rule.Status)
+	}
+	if err != nil {
+		rec.failed(rulesFailure(err))
+		return md, nil, explain(ctx, p, err)
+	}
+	rec.opened(md)
+	return md, bgw.NewGetResponseFromReader(files.NewBytesFile(data), int64(len(data))), nil
+}
+
+// readRules reads and parses a _redirects file.
+func readRules(n files.Node) ([]byte, []redirects.Rule, error) {
+	f := files.ToFile(n)
+	if f == nil {
+		return nil, nil, errors.New("it is not a file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, redirects.MaxFileSizeInBytes+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	rules, err := redirects.Parse(bytes.NewReader(data))
+	return data, rules, err
 }
 
 func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {
@@ -166,6 +208,14 @@ func (b *backend) IsCached(ctx context.Context, p path.Path) bool {
 // ResolveMutable finds the immutable path of a name. The configured sites come
 // before anything that the DNS says.
 func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+	ip, ttl, lastMod, err := b.resolveMutable(ctx, p)
+	if err == nil {
+		recordOf(ctx).resolved = ip.String()
+	}
+	return ip, ttl, lastMod, err
+}
+
+func (b *backend) resolveMutable(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
 	if !p.Mutable() {
 		ip, err := path.NewImmutablePath(p)
 		return ip, 0, time.Time{}, err

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"testing"
 )
 
@@ -17,7 +16,7 @@ func BenchmarkPageInMemory(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				r := httptest.NewRequest("GET", "http://www.example.org"+path, nil)
+				r := newRequest("GET", "http://www.example.org"+path)
 				w := &discardWriter{header: http.Header{}}
 				e.ServeHTTP(w, r)
 				if w.status != 200 {

@@ -88,8 +88,6 @@ func TestRanges(t *testing.T) {
 		{"bytes=20000-20009", big[20000:20010], fmt.Sprintf("bytes 20000-20009/%d", size), 206},
 		{"bytes=-5", big[size-5:], fmt.Sprintf("bytes %d-%d/%d", size-5, size-1, size), 206},
 		{fmt.Sprintf("bytes=%d-", size-3), big[size-3:], fmt.Sprintf("bytes %d-%d/%d", size-3, size-1, size), 206},
-		{"bytes=9-3", "", "", 400},
-		{"pages=1", "", "", 400},
 	} {
 		a := e.get(url, "Range: "+tc.header).want(t, tc.status, tc.body)
 		if tc.status == 206 {
@@ -355,5 +353,4 @@ func TestMethodsAndCORS(t *testing.T) {
 	if got := fmt.Sprint(e.get(url).Header["Access-Control-Expose-Headers"]); !strings.Contains(got, "Cache-Status") {
 		t.Errorf("exposed: %s", got)
 	}
-	e.do("CONNECT", "http://localhost:8080/").want(t, 200, "")
 }

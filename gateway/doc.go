@@ -9,18 +9,20 @@
 //     and counts the request. It also catches panics.
 //  2. believeProxies removes X-Forwarded-* and Forwarded, unless the peer is one
 //     of the trusted proxies; then it applies them and forgets them.
-//  3. identify finds out what the Host header names: a site, a gateway host (or a
+//  3. refuseProxying answers 405 to those who take this edge for an HTTP proxy, unless
+//     Options.Connect is set.
+//  4. identify finds out what the Host header names: a site, a gateway host (or a
 //     subdomain of one), an IP address, or a stranger. Names nothing is served
 //     for end here, except with serve: any.
-//  4. boxo's hostname handler turns the host into a content path: a site's
+//  5. boxo's hostname handler turns the host into a content path: a site's
 //     /about.html becomes /ipns/www.example.org/about.html, and
 //     CID.ipfs.localhost/x becomes /ipfs/CID/x. Sites go through the machinery
 //     of DNSLink websites, so that origin isolation, _redirects and the headers
 //     are right; where their content is, [Options.Sites] says, not the DNS.
-//  5. guard checks the content path against the serve policy. This is the only
+//  6. guard checks the content path against the serve policy. This is the only
 //     check, every door leads through it, and it happens before any block of
 //     the requested content is fetched or any name is looked up.
-//  6. boxo's gateway handler answers: files, directories, ranges, conditional
+//  7. boxo's gateway handler answers: files, directories, ranges, conditional
 //     requests, and the trustless formats. It reads through two adapters of ours:
 //     backend (names and sites) and blockService (blocks).
 //
@@ -42,6 +44,13 @@
 // (hot.go). On HTTP/1.1 the answer goes to the connection with a header that is ready
 // (wire.go). A differential test holds both ways together: generated requests get the
 // same status, header and, once decoded, bytes with routes and without.
+//
+// # Ranges
+//
+// Range is read once, by parseRange, as RFC 9110 has it: units other than bytes and what
+// is not well-formed are ignored, a suffix longer than the file is all of it, and only
+// GET has ranges. Of several parts the first that the file has is sent. boxo gets one
+// part with both ends; where that depends on the size, it is asked for the header first.
 //
 // # Content codings
 //
@@ -88,6 +97,16 @@
 // A name that is both a site and a gateway host answers /ipfs/... and /ipns/...
 // as a gateway and everything else as the site.
 //
+// # Redirects
+//
+// No redirect leads to another host, unless a rule of the site's own _redirects names
+// one. boxo decides that there is a redirect, and redirects.go where it leads: the
+// response writer sees every Location, and takes from it the path, written anew and
+// percent-encoded, and a host only if that is a subdomain of the gateway that was
+// asked. The query is the request's, byte for byte. Rules of a site are matched and
+// filled in here: what is put in for :splat and other placeholders is percent-encoded
+// for its place (RFC 3986), and none of it becomes a host.
+//
 // # Blocks
 //
 // Every block comes from [Blocks], one bounded fetch at a time (or several, for
@@ -122,7 +141,8 @@
 // Errors become HTTP in errors.go, and nowhere else. Whatever boxo makes of a
 // failed fetch, the response writer replaces by what errors.go says, so a visitor
 // sees one plain sentence and never an internal address; the cause goes into the
-// access log. A failure after the first byte cuts the response short: the
+// access log. Content that is not what it says it is gets 422, not 500: nobody can mend
+// it here. A failure after the first byte cuts the response short: the
 // connection is closed before Content-Length is reached, or the CAR stream ends
 // in an error mark, so nobody takes it for complete.
 //

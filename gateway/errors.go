@@ -183,6 +183,15 @@ func contentFailure(p path.ImmutablePath, err error) *failure {
 	}
 }
 
+// rulesFailure is the failure of a site's _redirects file that cannot be used. The
+// specification has 500 for it, and has it say what is wrong.
+func rulesFailure(err error) *failure {
+	return &failure{
+		status: http.StatusInternalServerError, cause: err,
+		text: "could not parse _redirects: " + abbreviate(err.Error()),
+	}
+}
+
 // hasStatus recognises what boxo answers with a status other than 500.
 func hasStatus(err error) bool {
 	var (

@@ -223,7 +223,7 @@ func TestClientGone(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	r, _ := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1/ipfs/"+root.String()+"/", nil)
+	r := newRequest("GET", "http://127.0.0.1/ipfs/"+root.String()+"/").WithContext(ctx)
 	w := &discardWriter{header: http.Header{}}
 	e.ServeHTTP(w, r)
 	if w.status != statusClientGone {

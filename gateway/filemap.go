@@ -300,8 +300,7 @@ func (h *hit) failed(w *responseWriter, err error) {
 	f, ok := asFailure(err)
 	if !ok {
 		h.g.hot.drop(h.route)
-		f = internalError(err)
-		f.text = "the file cannot be read as its index describes it; try again"
+		f = &failure{status: http.StatusUnprocessableEntity, text: "the file is not as its index describes it", cause: err}
 	}
 	w.rec.failed(f)
 	if !w.unsay() {

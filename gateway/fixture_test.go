@@ -427,10 +427,22 @@ type answer struct {
 	body string
 }
 
+// newRequest makes a request as net/http hands it to handlers: httptest's own are in the
+// form that proxies are sent.
+func newRequest(method, url string) *http.Request {
+	r := httptest.NewRequest(method, url, nil)
+	r.RequestURI = strings.TrimPrefix(r.RequestURI, r.URL.Scheme+"://"+r.URL.Host)
+	if r.RequestURI == "" || r.RequestURI[0] == '?' {
+		r.RequestURI = "/" + r.RequestURI
+	}
+	r.URL.Scheme, r.URL.Host = "", ""
+	return r
+}
+
 // do sends a request to the handler. Headers are given as "Name: value".
 func (e *edge) do(method, url string, headers ...string) answer {
 	e.t.Helper()
-	r := httptest.NewRequest(method, url, nil)
+	r := newRequest(method, url)
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		if name == "Host" {

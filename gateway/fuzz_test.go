@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzRequest sends odd hosts, paths, queries and headers: none may panic, be
-// answered with 500, or get at what the policy does not serve.
+// answered with 500, be sent to another host, or get at what the policy does not serve.
 func FuzzRequest(f *testing.F) {
 	e := newEdge(f, func(o *Options, e *edge) {
 		root := website(f, e.shelf)
@@ -35,6 +35,9 @@ func FuzzRequest(f *testing.F) {
 		{"a-b--c.ipns.localhost", "/%2e%2e/", "filename=\r\n", ""},
 		{"127.0.0.1", "/ipfs/" + root + "/big.txt", "format=tar", "bytes=5-1,9-"},
 		{"127.0.0.1", "/ipns/www.example.org/none", "format=json", "bytes=0-0"},
+		{"localhost", "/ipns/other.host?/", "uri=x", "bytes=-9,1-"},
+		{"www.example.org", "//other.host/../docs", "a=%zz", "BYTES=-99999999999999999999"},
+		{"www.example.org", "/old/\\other.host/\t", "", "bytes=-0"},
 		{strings.Repeat("x.", 200), "/ipfs/bafkqaaa", "download=true", ""},
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
@@ -43,7 +46,10 @@ func FuzzRequest(f *testing.F) {
 		send := func(e *edge) *httptest.ResponseRecorder {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.Host = host
-			r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: query}
+			if !strings.HasPrefix(path, "/") {
+				path = "/" + path
+			}
+			r.URL = &url.URL{Path: path, RawQuery: query}
 			r.RequestURI = r.URL.RequestURI()
 			if _, err := url.ParseRequestURI(r.RequestURI); err != nil {
 				t.Skip() // net/http answers that with 400 itself
@@ -55,6 +61,12 @@ func FuzzRequest(f *testing.F) {
 			e.ServeHTTP(w, r)
 			if w.Code == http.StatusInternalServerError {
 				t.Errorf("500: %s", w.Body.String())
+			}
+			if l := w.Header().Get("Location"); l != "" {
+				wantURI(t, l)
+				if to, _ := browse(t, "here", l); to != "here" && !strings.Contains(to, ".ipfs.localhost") && !strings.Contains(to, ".ipns.localhost") {
+					t.Errorf("Location %q", l)
+				}
 			}
 			return w
 		}

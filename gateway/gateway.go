@@ -150,23 +150,17 @@ func (g *Gateway) routes(sites *siteTable) http.Handler {
 	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
 
 	r := chi.NewRouter()
-	r.Use(g.observe(sites), g.believeProxies, g.identify,
+	r.Use(g.observe(sites), g.believeProxies, refuseProxying, g.identify,
 		allowOrigins)
 	r.Get("/*", hostnames)
 	r.Head("/*", hostnames)
 	r.Options("/*", hostnames)
 	r.Connect("/*", tunnel)
-	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		http.Error(w, "method not allowed: this gateway is read-only", http.StatusMethodNotAllowed)
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		methodNotAllowed(w, "this gateway is read-only")
 	})
 	return r
 }
-
-// tunnel accepts CONNECT from clients that have this edge configured as their HTTP
-// proxy. There is no tunnel: the connection stays with this server, and what
-// comes through it is answered here like any other request.
-func tunnel(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 // corsFields let scripts of every origin read what is served here. They are the
 // ones that boxo would set, and our own, in one line each: net/http writes lines.

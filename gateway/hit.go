@@ -34,7 +34,7 @@ var notPlain = []string{"If-Range", "If-Match", "If-Unmodified-Since", "If-Modif
 // readPlain reports whether the request is a plain one.
 func readPlain(r *http.Request) (plain, bool) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.ContentLength != 0 ||
-		r.URL.RawQuery != "" || r.URL.ForceQuery || len(r.Header["Accept"]) > 8 {
+		r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.Host != "" || len(r.Header["Accept"]) > 8 {
 		return plain{}, false
 	}
 	for _, name := range notPlain {
@@ -117,7 +117,7 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 	}
 	span := span{0, route.size}
 	if ask.ranged != "" {
-		if span, ok = parseRange(ask.ranged, route.size); !ok {
+		if span, ok, _ = parseRange(ask.ranged, route.size); !ok {
 			return false
 		}
 	}
@@ -198,39 +198,6 @@ func isWeak(tag string) bool { return strings.HasPrefix(textproto.TrimString(tag
 func sameTag(asked, etag string) bool {
 	asked = textproto.TrimString(asked)
 	return strings.TrimPrefix(asked, "W/") == etag
-}
-
-// span is a part of a file, in bytes.
-type span struct{ from, to int64 }
-
-// parseRange reads a Range of one satisfiable part (RFC 9110, section 14.1.2).
-func parseRange(s string, size int64) (span, bool) {
-	s, ok := strings.CutPrefix(s, "bytes=")
-	first, last, dash := strings.Cut(s, "-")
-	if !ok || !dash || len(s) > 40 {
-		return span{}, false
-	}
-	if first == "" {
-		n, ok := digits(last)
-		return span{size - n, size}, ok && n > 0 && n <= size
-	}
-	from, ok := digits(first)
-	if !ok || from >= size {
-		return span{}, false
-	}
-	if last == "" {
-		return span{from, size}, true
-	}
-	to, ok := digits(last)
-	return span{from, min(to, size-1) + 1}, ok && to >= from
-}
-
-func digits(s string) (int64, bool) {
-	if s == "" || s[0] < '0' || s[0] > '9' {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil
 }
 
 // hit is the answer to one request from a route.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	bgw "github.com/ipfs/boxo/gateway"
@@ -18,16 +19,32 @@ func (g *Gateway) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := recordOf(r.Context())
 		host, port := splitHost(r.Host)
-		door, label := g.door(rec.sites, &host)
+		if !isPort(port) {
+			http.Error(w, "the port of the Host header is no number", http.StatusBadRequest)
+			return
+		}
+		door, label := rec.sites.door(&host)
 		rec.label = label
 		r.Host = joinHost(host, port)
 		if door == doorUnknown && rec.sites.opts.Serve != ServeAny {
 			http.Error(w, fmt.Sprintf("nothing is served here for host %q: it is neither a site nor one of gateway.hosts", abbreviate(host)), http.StatusNotFound)
 			return
 		}
-		hideURIParameter(r)
+		rec.query = queryOf(r.RequestURI)
+		// boxo makes redirects and links of it.
+		r.RequestURI = encode(cleanPath(r.URL.Path), inPath) + rec.query
+		if takeURIParameter(w, r, rec.sites.isGateway(door, host)) {
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isPort reports whether s is what may stand behind a host's colon (RFC 3986, section
+// 3.2.3). A Host that is not well-formed is answered with 400 (RFC 9112, section 3.2).
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return s == "" || err == nil
 }
 
 // door is one of the ways in that a host name opens.
@@ -44,7 +61,7 @@ const (
 // door classifies a host and brings it into the spelling that is configured. The
 // label of a subdomain is left as it is: a CIDv0 is case-sensitive, and boxo
 // redirects it to a form that is not.
-func (g *Gateway) door(sites *siteTable, host *string) (door, string) {
+func (t *siteTable) door(host *string) (door, string) {
 	lower := strings.TrimSuffix(strings.ToLower(*host), ".")
 	if lower == "" {
 		return doorAddress, labelAddress
@@ -52,15 +69,15 @@ func (g *Gateway) door(sites *siteTable, host *string) (door, string) {
 	if _, err := netip.ParseAddr(lower); err == nil {
 		return doorAddress, labelAddress
 	}
-	if s, ok := sites.lookup(lower); ok {
+	if s, ok := t.lookup(lower); ok {
 		*host = lower
 		return doorSite, s.host
 	}
-	if _, ok := sites.hosts[lower]; ok {
+	if _, ok := t.hosts[lower]; ok {
 		*host = lower
 		return doorGateway, lower
 	}
-	for _, h := range sites.opts.Hosts {
+	for _, h := range t.opts.Hosts {
 		name := strings.ToLower(h.Host)
 		for _, ns := range []string{".ipfs.", ".ipns."} {
 			if strings.HasSuffix(lower, ns+name) && len(*host) >= len(ns+name) {
@@ -101,22 +118,42 @@ func isFQDN(name string) bool {
 	return ok && labels > 1 && !strings.ContainsAny(name, "/:[]@ ")
 }
 
-// hideURIParameter keeps ?uri= from boxo, except where the specification puts it
-// (/ipfs/?uri=ipfs://...). Elsewhere it is the website's own parameter, and boxo
-// would answer the page with 400.
-func hideURIParameter(r *http.Request) {
-	switch r.URL.Path {
-	case "/ipfs/", "/ipns/", "/ipfs", "/ipns":
-		return
-	}
-	if !strings.Contains(r.URL.RawQuery, "uri") {
-		return
+// isGateway reports whether /ipfs/ and /ipns/ are the gateway's own under a host, and
+// not a website's.
+func (t *siteTable) isGateway(d door, host string) bool {
+	_, listed := t.hosts[host]
+	return listed || d == doorAddress || d == doorUnknown
+}
+
+// takeURIParameter answers /ipfs/?uri=ipfs://... on a gateway. Everywhere else uri is
+// the website's own parameter, and is hidden from boxo, which would answer the page
+// with 400. It reports whether the request was answered.
+func takeURIParameter(w http.ResponseWriter, r *http.Request, isGateway bool) bool {
+	if r.URL.RawQuery == "" {
+		return false
 	}
 	q := r.URL.Query()
-	if q.Has("uri") {
-		q.Del("uri")
-		r.URL.RawQuery = q.Encode()
+	if !q.Has("uri") {
+		return false
 	}
+	switch uri := q.Get("uri"); strings.TrimSuffix(r.URL.Path, "/") {
+	case "/ipfs", "/ipns":
+		if !isGateway || uri == "" {
+			break
+		}
+		to, err := protocolLocation(uri)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return true
+		}
+		recordOf(r.Context()).location = to
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusMovedPermanently)
+		return true
+	}
+	q.Del("uri")
+	r.URL.RawQuery = q.Encode()
+	return false
 }
 
 // publicGateways tells boxo about gateway.hosts.

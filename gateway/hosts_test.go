@@ -59,7 +59,7 @@ func TestHosts(t *testing.T) {
 				t.Errorf("%.40s: an answer of %d bytes", tc.host, len(a.body))
 			}
 			host, _ := splitHost(tc.host)
-			if _, label := e.door(e.sites.Load(), &host); label != tc.label {
+			if _, label := e.sites.Load().door(&host); label != tc.label {
 				t.Errorf("%s: label %q, want %q", tc.host, label, tc.label)
 			}
 		}
@@ -89,7 +89,7 @@ func TestForwardedHeadersOfStrangersAreRemoved(t *testing.T) {
 		{"garbage", "10.1.1.1:1", []string{"X-Forwarded-For: 1.2.3.4, unknown", "X-Forwarded-Host: a/b", "X-Forwarded-Proto: gopher"}, 200, "", "10.1.1.1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "http://127.0.0.1"+path, nil)
+			r := newRequest("GET", "http://127.0.0.1"+path)
 			r.RemoteAddr = tc.peer
 			for _, h := range tc.headers {
 				k, v, _ := strings.Cut(h, ": ")

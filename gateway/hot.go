@@ -137,7 +137,7 @@ func (s *hotStore) put(e *entry, generation uint64) {
 	e.hash = s.hash(e.host, e.uri)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.charge+sizeOf(e.blocks) > s.capacity/entryShare || s.generation.Load() != generation {
+	if e.charge+bytesOf(e.blocks) > s.capacity/entryShare || s.generation.Load() != generation {
 		return
 	}
 	if old := s.find(e.host, e.uri); old != nil {

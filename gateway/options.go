@@ -60,6 +60,11 @@ type Options struct {
 	// and Forwarded headers are believed. Everyone else's are removed.
 	TrustedProxies []string
 
+	// Connect answers CONNECT with 200, and requests in absolute form whatever host
+	// they name. Nothing is passed on: what follows is answered from here. Without it,
+	// who takes this edge for a proxy gets 405.
+	Connect bool
+
 	// MaxRequests bounds the requests that wait for content this edge does not
 	// hold. A request takes a place before its first such block and keeps it
 	// until it ends; one that finds no place gets 503 with Retry-After. Requests

@@ -52,6 +52,7 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 			return
 		}
 		g.settleIfRange(r, p)
+		settleRange(r, next)
 		next.ServeHTTP(w, r)
 	})
 }

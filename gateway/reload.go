@@ -18,7 +18,7 @@ type rules struct {
 }
 
 // Prepare checks new options and returns what puts them in force, which cannot fail.
-// In force come Serve, Hosts, Sites, TrustedProxies, MaxRequests, RetrievalTimeout,
+// In force come Serve, Hosts, Sites, TrustedProxies, Connect, MaxRequests, RetrievalTimeout,
 // DrainTimeout, HotBytes and HotBodies; the other fields stay what New was given.
 // Requests in flight finish under the options that they began with. Answers that are
 // kept stay, unless the new options may answer otherwise. What was prepared first

@@ -49,10 +49,16 @@ type requestRecord struct {
 	admitted  bool // holds a place among the misses
 	ended     bool
 
+	// Where the answer leads, if it is a redirect; see redirects.go.
+	query    string // as it was asked, with its question mark
+	location string // by a rule of the site; empty for the redirects that boxo makes
+
 	// What boxo read to answer; see capture.go.
 	contentPath string
 	index       []cid.Cid  // the index blocks that were read since the last step
 	passed      []cid.Cid  // the blocks on the paths that were followed
+	resolved    string     // the content path without names
+	ruled       bool       // there is nothing at it, and the site's rules were asked
 	leaf        []byte     // the raw block that was read last
 	files       []openFile // what was opened, in order
 	name        nameAnswer

@@ -123,7 +123,7 @@ func idsOf(bs []blocks.Block) []cid.Cid {
 	return ids
 }
 
-func sizeOf(bs []blocks.Block) (n int64) {
+func bytesOf(bs []blocks.Block) (n int64) {
 	for _, b := range bs {
 		n += int64(cap(b.RawData()))
 	}

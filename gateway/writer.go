@@ -54,19 +54,20 @@ func (w *responseWriter) WriteHeader(code int) {
 		w.ResponseWriter.WriteHeader(code)
 		return
 	}
-	f := w.rec.firstFailure()
-	replace := f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError)
-	if replace {
-		code = f.status
-	}
+	code, f := w.decide(code)
 	w.status = code
 	h := w.Header()
-	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || replace {
+	settleContentLocation(h)
+	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || code == http.StatusUnprocessableEntity || f != nil {
 		forgetContent(h)
 	}
-	if replace {
+	if f != nil {
 		w.announce()
 		w.replace(f)
+		return
+	}
+	if h.Get("Location") != "" {
+		w.redirect()
 		return
 	}
 	if w.capture != nil {
@@ -76,6 +77,29 @@ func (w *responseWriter) WriteHeader(code int) {
 		return
 	}
 	w.commit()
+}
+
+// decide returns the status to answer with, and the failure to answer with in place of
+// what the handler is about to say, if there is one.
+func (w *responseWriter) decide(code int) (int, *failure) {
+	f := w.rec.firstFailure()
+	switch {
+	case f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError):
+		return f.status, f
+	case code == http.StatusInternalServerError:
+		// Our own failures are known. What else boxo has an internal error for, is
+		// content that is not what it says it is.
+		return http.StatusUnprocessableEntity, nil
+	case w.Header().Get("Location") == "":
+		return code, nil
+	}
+	to, f := w.rec.leads(w.Header().Get("Location"))
+	if f != nil {
+		w.rec.failed(f)
+		return f.status, f
+	}
+	w.Header().Set("Location", to)
+	return code, nil
 }
 
 // announce sets what is known only when the answer leaves.
@@ -108,7 +132,7 @@ func (w *responseWriter) replace(f *failure) {
 func forgetContent(h http.Header) {
 	for _, name := range []string{
 		"Etag", "Last-Modified", "Content-Length", "Content-Disposition", "Content-Range",
-		"Content-Encoding", "Accept-Ranges", "Expires", "Content-Location",
+		"Content-Encoding", "Accept-Ranges", "Expires", "Content-Location", "Location",
 	} {
 		h.Del(name)
 	}
