@@ -69,6 +69,10 @@ func (w *responseWriter) WriteHeader(code int) {
 		w.replace(f)
 		return
 	}
+	// boxo dates an IPNS record without a TTL by its own clock; see undated.
+	if _, ok := h["Last-Modified"]; ok && !w.rec.dated() {
+		h.Del("Last-Modified")
+	}
 	if w.capture != nil {
 		w.capture.ready = w.capture.begin(w.rec, code, h)
 	}
