@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
 
-# The binary is built on the builder's own platform and cross-compiled, so that a
-# multi-platform build needs no emulation.
+# Needs BuildKit, for the caches and for the platforms. The binary is built on the
+# builder's own platform and cross-compiled, so that a multi-platform build needs no
+# emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -12,7 +13,7 @@ ARG TARGETOS TARGETARCH VERSION=""
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X github.com/shoal-cdn/shoal/cli.Version=$VERSION" -o /out/shoal . \
- && mkdir -p /out/data
+ && mkdir -p /out/root/data && chmod 0770 /out/root/data
 
 FROM gcr.io/distroless/static-debian12:nonroot
 ARG VERSION=""
@@ -24,12 +25,16 @@ LABEL org.opencontainers.image.title="shoal" \
 COPY --from=build /out/shoal /usr/local/bin/shoal
 # The settings; mount another file over it, or set SHOAL_* variables.
 COPY config.yaml /etc/shoal/config.yaml
-# Group 0 may write too, for platforms that run containers under a random UID.
-COPY --from=build --chown=65532:0 --chmod=0770 /out/data /data
+# Group 0 may write too, for platforms that run containers under a random UID. A fresh
+# volume takes owner and mode from here. The folder is copied with its parent, because
+# BuildKit gives a folder that is named itself another mode.
+COPY --from=build --chown=65532:0 /out/root/ /
 ENV SHOAL_CONFIG=/etc/shoal/config.yaml \
     SHOAL_DATA=/data
 VOLUME /data
 EXPOSE 8080
 USER 65532:65532
+# An edge that opens a large store does not answer yet.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD ["/usr/local/bin/shoal", "health"]
 ENTRYPOINT ["/usr/local/bin/shoal"]
 CMD ["serve"]

@@ -85,6 +85,7 @@ func newRoot(env Environment) *cobra.Command {
 		newPurge(env),
 		newReload(env),
 		newSwarm(env),
+		newHealth(env),
 		newConfig(env),
 		newVersion(env),
 	)

@@ -152,6 +152,9 @@ func TestServeAddPurge(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(cid, "bafy") || stderr != "" {
 		t.Fatalf("add -q: exit code %d, %q, %q", code, out, stderr)
 	}
+	if code, _, stderr := shoal(t, append(environ, "SHOAL_EGDE=http://other"), "add", "-q", site); code != 0 || stderr != "shoal: warning: the environment variable SHOAL_EGDE names no setting\n" {
+		t.Errorf("a misspelt variable: exit code %d, %q", code, stderr)
+	}
 	code, out, _ = shoal(t, environ, "add", site)
 	if code != 0 || !strings.Contains(out, cid) || !strings.Contains(out, "http://localhost:") || !strings.Contains(out, "pinned") {
 		t.Errorf("add: exit code %d, %q", code, out)

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/shoal-cdn/shoal/admin/client"
+	"github.com/shoal-cdn/shoal/config"
 )
 
 // clientFlags are the flags of every command that talks to a running edge.
@@ -22,6 +24,10 @@ func (f *clientFlags) register(cmd *cobra.Command) {
 
 // connect returns a client for the edge that the flags or the environment name.
 func (f *clientFlags) connect(env Environment) (*client.Client, error) {
+	// A misspelt SHOAL_EDGE would have another edge do what is asked for.
+	for _, name := range config.UnknownVariables(env.Environ) {
+		fmt.Fprintf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
+	}
 	c, err := client.New(
 		cmp.Or(f.edge, variable(env, "SHOAL_EDGE"), client.DefaultEdge),
 		cmp.Or(f.token, variable(env, "SHOAL_TOKEN")),

@@ -74,8 +74,8 @@ func newConfigCheck(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range loaded.Unknown {
-				printf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
+			for _, warning := range loaded.Warnings {
+				printf(env.Err, "shoal: warning: %s\n", warning)
 			}
 			from := loaded.File
 			if from == "" {

@@ -98,8 +98,8 @@ func (p *process) reread() (config.Config, error) {
 }
 
 func (p *process) warn(loaded *config.Loaded) {
-	for _, name := range loaded.Unknown {
-		p.log.Warn("an environment variable names no setting", "variable", name)
+	for _, warning := range loaded.Warnings {
+		p.log.Warn("settings: " + warning)
 	}
 }
 

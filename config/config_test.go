@@ -139,9 +139,53 @@ func TestListsFromTheEnvironment(t *testing.T) {
 }
 
 func TestForeignVariablesAreReportedNotRefused(t *testing.T) {
-	loaded := load(t, "", []string{"SHOAL_SERVICE_HOST=10.0.0.1", "SHOAL_TOKEN=x", "SHOAL_LOG_LEVLE=debug"}, nil)
-	if got := strings.Join(loaded.Unknown, " "); got != "SHOAL_LOG_LEVLE SHOAL_SERVICE_HOST" {
-		t.Errorf("unknown: %s", got)
+	loaded := load(t, "", []string{"SHOAL_TOKEN=x", "SHOAL_LOG_LEVLE=debug"}, nil)
+	if got := strings.Join(loaded.Warnings, "\n"); got != "the environment variable SHOAL_LOG_LEVLE names no setting" {
+		t.Errorf("warnings: %s", got)
+	}
+}
+
+// ofServices are what a kubelet puts into a Pod for the Services shoal, with the ports
+// http and metrics-2, and shoal-admin, with one port that has no name.
+var ofServices = []string{
+	"SHOAL_SERVICE_HOST=10.0.0.1", "SHOAL_SERVICE_PORT=80", "SHOAL_SERVICE_PORT_HTTP=80", "SHOAL_SERVICE_PORT_METRICS_2=9090",
+	"SHOAL_PORT=tcp://10.0.0.1:80", "SHOAL_PORT_80_TCP=tcp://10.0.0.1:80", "SHOAL_PORT_80_TCP_PROTO=tcp", "SHOAL_PORT_80_TCP_PORT=80", "SHOAL_PORT_80_TCP_ADDR=10.0.0.1",
+	"SHOAL_PORT_9090_TCP=tcp://10.0.0.1:9090", "SHOAL_PORT_9090_TCP_PROTO=tcp", "SHOAL_PORT_9090_TCP_PORT=9090", "SHOAL_PORT_9090_TCP_ADDR=10.0.0.1",
+	"SHOAL_ADMIN_SERVICE_HOST=10.0.0.2", "SHOAL_ADMIN_SERVICE_PORT=8081",
+	"SHOAL_ADMIN_PORT=tcp://10.0.0.2:8081", "SHOAL_ADMIN_PORT_8081_TCP=tcp://10.0.0.2:8081", "SHOAL_ADMIN_PORT_8081_TCP_PROTO=tcp",
+	"SHOAL_ADMIN_PORT_8081_TCP_PORT=8081", "SHOAL_ADMIN_PORT_8081_TCP_ADDR=10.0.0.2",
+}
+
+func TestUnknownVariables(t *testing.T) {
+	for _, tc := range []struct {
+		environ []string
+		want    string
+	}{
+		{ofServices, ""},
+		{append([]string{"SHOAL_LOG_LEVLE=debug", "SHOAL_PORTS=80"}, ofServices...), "SHOAL_LOG_LEVLE SHOAL_PORTS"},
+		{[]string{"SHOAL_CACHE_DISK=1GiB", "SHOAL_TOKEN=x", "SHOAL_EDGE=x", "SHOAL_CONFIG=x", "PATH=/bin", "SHOALS=2"}, ""},
+		// Without a Service, they are what somebody takes for settings.
+		{[]string{"SHOAL_PORT=80", "SHOAL_SERVICE_HOST=x", "SHOAL_EGDE=http://other"}, "SHOAL_EGDE SHOAL_PORT SHOAL_SERVICE_HOST"},
+	} {
+		if got := strings.Join(config.UnknownVariables(tc.environ), " "); got != tc.want {
+			t.Errorf("%q: unknown %q, expected %q", tc.environ, got, tc.want)
+		}
+	}
+}
+
+// A Secret in Kubernetes need not have the key for it, and it may come later.
+func TestPinTokensThatAreNotThere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin-tokens")
+	environ := []string{"SHOAL_PIN_TOKEN_FILE=" + file}
+	loaded := load(t, "", environ, nil)
+	if len(loaded.Pin.Tokens) != 0 || len(loaded.Warnings) != 1 || !strings.Contains(loaded.Warnings[0], file) {
+		t.Errorf("tokens %v, warnings %q", loaded.Pin.Tokens, loaded.Warnings)
+	}
+	if err := os.WriteFile(file, []byte("me:a-token-of-some-length\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if loaded := load(t, "", environ, nil); len(loaded.Pin.Tokens) != 1 || len(loaded.Warnings) != 0 {
+		t.Errorf("tokens %v, warnings %q", loaded.Pin.Tokens, loaded.Warnings)
 	}
 }
 

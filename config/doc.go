@@ -15,9 +15,9 @@
 // The environment variable of a setting is its key in capitals, with underscores
 // for dots: gateway.retrieval_timeout is SHOAL_GATEWAY_RETRIEVAL_TIMEOUT. Lists
 // are written as YAML: SHOAL_SITES='[{host: www.example.org, content: /ipfs/bafy...}]'.
-// A variable that starts with SHOAL_ and names no setting is reported by
-// [Loaded.Unknown] and is no error, because Kubernetes puts variables of its own
-// (SHOAL_SERVICE_HOST) into a pod beside a Service of that name.
+// A variable that starts with SHOAL_ and names no setting is no error, but a warning
+// ([UnknownVariables]); nothing is said of those that Kubernetes puts into a Pod beside
+// a Service called shoal (SHOAL_SERVICE_HOST, SHOAL_PORT).
 //
 // A setting that holds a secret is a [Secret], which never prints itself, and has
 // a sibling key ending in _file that names a file to read it from. Only this

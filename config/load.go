@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -18,20 +18,13 @@ import (
 	"github.com/shoal-cdn/shoal/pin/service"
 )
 
-// Prefix is what the environment variables of all settings begin with.
-const Prefix = "SHOAL_"
-
-// clientVariables belong to the command line's clients and are no settings.
-var clientVariables = []string{"SHOAL_TOKEN", "SHOAL_EDGE", "SHOAL_CONFIG"}
-
 // Loaded is a configuration and where it came from.
 type Loaded struct {
 	Config
 	// File is the path of the file that was read, or "" if there was none.
 	File string
-	// Unknown lists the environment variables that start with SHOAL_ and name no
-	// setting: a misspelt one, or one that Kubernetes made.
-	Unknown []string
+	// Warnings say in a line each what is allowed and probably not meant.
+	Warnings []string
 }
 
 // Load reads the settings in file (none if it is empty), then those in environ
@@ -130,31 +123,21 @@ func lineOf(doc *ast.File, key string) string {
 }
 
 func (l *Loaded) readEnvironment(environ []string) error {
-	variables := map[string]string{}
-	for _, key := range leaves("", reflect.TypeFor[Config]()) {
-		variables[Variable(key)] = key
-	}
+	settings := variables()
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, Prefix) || slices.Contains(clientVariables, name) {
-			continue
-		}
-		key, ok := variables[name]
+		key, ok := settings[name]
 		if !ok {
-			l.Unknown = append(l.Unknown, name)
 			continue
 		}
 		if err := l.assign(key, value); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	slices.Sort(l.Unknown)
+	for _, name := range UnknownVariables(environ) {
+		l.Warnings = append(l.Warnings, "the environment variable "+name+" names no setting")
+	}
 	return nil
-}
-
-// Variable returns the name of the environment variable that sets key.
-func Variable(key string) string {
-	return Prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 // assign sets one setting from text. A list or a group is written as YAML; a
@@ -207,12 +190,18 @@ func (l *Loaded) readSecrets() error {
 	return l.readPinTokens()
 }
 
-// readPinTokens adds the tokens in the file to those of the configuration.
+// readPinTokens adds the tokens in the file to those of the configuration. A file that
+// is not there has none: it opens no door, and a Secret in Kubernetes need not have the
+// key for it.
 func (l *Loaded) readPinTokens() error {
 	if l.Pin.TokenFile == "" {
 		return nil
 	}
 	text, err := os.ReadFile(filepath.Clean(l.Pin.TokenFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Warnings = append(l.Warnings, "pin.token_file: "+l.Pin.TokenFile+" is not there, so it lets nobody pin; once it is, a reload reads it")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("pin.token_file: read the tokens: %w", err)
 	}

@@ -187,7 +187,7 @@ func (p pins) resolve(ctx context.Context, target string) (cid.Cid, error) {
 		if err != nil {
 			return cid.Undef, badTarget{fmt.Errorf("path %q: %w", target, err)}
 		}
-		to, _, _, err := p.names.Resolve(ctx, name)
+		to, _, err := p.names.Resolve(ctx, name)
 		if err != nil {
 			return cid.Undef, badTarget{fmt.Errorf("resolve %s: %w", target, err)}
 		}

@@ -27,9 +27,8 @@ import (
 // be called from many goroutines at once.
 type Names interface {
 	// Resolve follows IPNS names and DNSLinks until the path is immutable. It
-	// also returns for how long the answer holds, and when it last changed;
-	// both are zero when not known.
-	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error)
+	// also returns for how long the answer holds; zero when that is not known.
+	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, error)
 	// Record returns the signed IPNS record of name, verified.
 	Record(ctx context.Context, name ipns.Name) ([]byte, error)
 	// DNSLink returns what the DNSLink record of a domain points to, without
@@ -205,6 +204,12 @@ func (b *backend) IsCached(ctx context.Context, p path.Path) bool {
 	return b.blocks.IsCached(localOnly(ctx), ip)
 }
 
+// undated is the time that has boxo send no Last-Modified. RFC 9110, section 8.8.2.1,
+// wants one where the date can be "reasonably and consistently determined": when an edge
+// first saw where a name leads is another time on each edge and after each restart. Only
+// content that has a date in itself is sent with it; all has an entity tag.
+var undated = time.Unix(0, 0)
+
 // ResolveMutable finds the immutable path of a name. The configured sites come
 // before anything that the DNS says.
 func (b *backend) ResolveMutable(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
@@ -224,7 +229,8 @@ func (b *backend) resolveMutable(ctx context.Context, p path.Path) (path.Immutab
 	rest := strings.TrimPrefix(p.String(), "/"+p.Namespace()+"/"+name)
 	s, isSite := recordOf(ctx).sites.lookup(canonicalName(name))
 	if !isSite {
-		return b.resolve(ctx, name, p)
+		ip, ttl, err := b.resolve(ctx, name, p)
+		return ip, ttl, undated, err
 	}
 	target, err := path.NewPath(s.target().String() + rest)
 	if err != nil {
@@ -232,31 +238,31 @@ func (b *backend) resolveMutable(ctx context.Context, p path.Path) (path.Immutab
 	}
 	if s.immutable() {
 		ip, err := path.NewImmutablePath(target)
-		return ip, b.ttl, s.since, err
+		return ip, b.ttl, undated, err
 	}
-	ip, ttl, lastMod, err := b.resolve(ctx, s.host, target)
+	ip, ttl, err := b.resolve(ctx, s.host, target)
 	if err != nil {
-		return ip, ttl, lastMod, err
+		return ip, ttl, undated, err
 	}
 	if root, ok := rootOf(ip, rest); ok {
 		s.resolved(root, ttl)
 	}
-	return ip, ttl, lastMod, nil
+	return ip, ttl, undated, nil
 }
 
 // resolve asks Names, within the time that the request has left.
-func (b *backend) resolve(ctx context.Context, name string, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+func (b *backend) resolve(ctx context.Context, name string, p path.Path) (path.ImmutablePath, time.Duration, error) {
 	rec := recordOf(ctx)
 	bounded, cancel := context.WithDeadline(ctx, rec.deadline(b.service.patience()))
 	defer cancel()
-	ip, ttl, lastMod, err := b.names.Resolve(bounded, p)
+	ip, ttl, err := b.names.Resolve(bounded, p)
 	if err != nil {
 		f := nameFailure(ctx, name, err)
 		rec.failed(f)
-		return path.ImmutablePath{}, 0, time.Time{}, f.forBoxo()
+		return path.ImmutablePath{}, 0, f.forBoxo()
 	}
-	rec.named(p, ip, ttl, lastMod)
-	return ip, ttl, lastMod, nil
+	rec.named(p, ip, ttl)
+	return ip, ttl, nil
 }
 
 // rootOf cuts the visitor's part off a resolved path.

@@ -172,16 +172,6 @@ func (r *route) dependOn(rec *requestRecord, h http.Header) bool {
 	name := rec.name
 	r.name = &name
 	h.Del("Cache-Control")
-	switch {
-	case rec.files[0].dated:
-		r.lastMod = datedByContent
-		return true
-	case name.lastMod.IsZero():
-		r.lastMod = datedNow
-	default:
-		r.lastMod = datedByName
-	}
-	h.Del("Last-Modified")
 	return true
 }
 

@@ -83,9 +83,6 @@ func newTwins(t testing.TB, oracle bool, change func(*Options)) *twins {
 				o.Compression = o.Compression && !w.oracle
 			}
 		})
-		for _, s := range e.sites.Load().list {
-			s.since = nameTime // the twins must not differ in when they were born
-		}
 		*side = serveTwin(t, e)
 	}
 	return w

@@ -320,25 +320,23 @@ func (n *registry) lookup(name string) (string, error) {
 	return target, nil
 }
 
-var nameTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
 // Resolve implements Names.
-func (n *registry) Resolve(_ context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+func (n *registry) Resolve(_ context.Context, p path.Path) (path.ImmutablePath, time.Duration, error) {
 	for range 8 {
 		if !p.Mutable() {
 			ip, err := path.NewImmutablePath(p)
-			return ip, 90 * time.Second, nameTime, err
+			return ip, 90 * time.Second, err
 		}
 		name := p.Segments()[1]
 		target, err := n.lookup(name)
 		if err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, err
+			return path.ImmutablePath{}, 0, err
 		}
 		if p, err = path.NewPath(target + strings.TrimPrefix(p.String(), "/ipns/"+name)); err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, err
+			return path.ImmutablePath{}, 0, err
 		}
 	}
-	return path.ImmutablePath{}, 0, time.Time{}, fmt.Errorf("%s: too many names", p)
+	return path.ImmutablePath{}, 0, fmt.Errorf("%s: too many names", p)
 }
 
 // Record implements Names.

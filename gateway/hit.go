@@ -111,7 +111,7 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 	if route == nil || !g.allows(&route.policy, begin) {
 		return false
 	}
-	ttl, lastMod, ok := g.stillNamed(r.Context(), route)
+	ttl, ok := g.stillNamed(r.Context(), route)
 	if !ok {
 		return false
 	}
@@ -123,7 +123,7 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 	}
 	route.mark()
 	g.use(route, begin)
-	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, lastMod: lastMod, span: span, ranged: ask.ranged != ""}
+	h := hit{g: g, route: route, r: r, begin: begin, client: client, ttl: ttl, span: span, ranged: ask.ranged != ""}
 	if ask.noneIfAt != "" && sameTag(ask.noneIfAt, route.etag) {
 		if isWeak(ask.noneIfAt) && g.coder != nil {
 			accept := readAccepted(r.Header)
@@ -180,12 +180,12 @@ func (g *Gateway) encodedForm(r *http.Request, route *route) (f *form, inStream 
 }
 
 // stillNamed asks whether the name that led to the route's content still does.
-func (g *Gateway) stillNamed(ctx context.Context, route *route) (time.Duration, time.Time, bool) {
+func (g *Gateway) stillNamed(ctx context.Context, route *route) (time.Duration, bool) {
 	if route.name == nil {
-		return 0, time.Time{}, true
+		return 0, true
 	}
-	root, ttl, lastMod, err := g.backend.names.Resolve(ctx, route.name.asked)
-	return ttl, lastMod, err == nil && samePath(root, route.name.root)
+	root, ttl, err := g.backend.names.Resolve(ctx, route.name.asked)
+	return ttl, err == nil && samePath(root, route.name.root)
 }
 
 func samePath(a, b path.ImmutablePath) bool {
@@ -202,19 +202,18 @@ func sameTag(asked, etag string) bool {
 
 // hit is the answer to one request from a route.
 type hit struct {
-	g       *Gateway
-	route   *route
-	r       *http.Request
-	begin   time.Time
-	client  string
-	ttl     time.Duration
-	lastMod time.Time
-	span    span
-	ranged  bool
-	body    []byte // of a file that is read by its map
-	form    *form  // nil: the content as it is
-	weak    bool   // the client has a form
-	source  block.Source
+	g      *Gateway
+	route  *route
+	r      *http.Request
+	begin  time.Time
+	client string
+	ttl    time.Duration
+	span   span
+	ranged bool
+	body   []byte // of a file that is read by its map
+	form   *form  // nil: the content as it is
+	weak   bool   // the client has a form
+	source block.Source
 }
 
 // header sets all fields but those that say where the content came from.
@@ -237,12 +236,8 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 		h.form.describe(header, h.route.etag)
 	}
 	header["Cache-Status"] = h.cacheStatus()
-	control, modified := h.named(status)
-	if control != "" {
+	if control := h.cacheControl(); control != "" {
 		header["Cache-Control"] = []string{control}
-	}
-	if modified != "" {
-		header["Last-Modified"] = []string{modified}
 	}
 }
 
@@ -254,22 +249,13 @@ func (h *hit) tag() string {
 	return h.route.etag
 }
 
-// named returns the fields that depend on the name that led to the content.
-func (h *hit) named(status int) (cacheControl, lastModified string) {
-	if h.route.name == nil {
-		return "", ""
+// cacheControl returns the field for as long as the name holds that led to the content;
+// empty when none did.
+func (h *hit) cacheControl() string {
+	if h.route.name == nil || h.ttl <= 0 {
+		return ""
 	}
-	if h.ttl > 0 {
-		cacheControl = "public, max-age=" + strconv.Itoa(int(h.ttl.Seconds()))
-	}
-	switch {
-	case status == http.StatusNotModified:
-	case h.route.lastMod == datedNow || h.route.lastMod == datedByName && h.lastMod.IsZero():
-		lastModified = h.begin.UTC().Format(http.TimeFormat)
-	case h.route.lastMod == datedByName:
-		lastModified = h.lastMod.UTC().Format(http.TimeFormat)
-	}
-	return cacheControl, lastModified
+	return "public, max-age=" + strconv.Itoa(int(h.ttl.Seconds()))
 }
 
 func (h *hit) cacheStatus() []string {

@@ -237,7 +237,7 @@ func (g *Gateway) refresh(ctx context.Context, s *site) {
 		// Not the visitor's context: others wait for the same answer.
 		bounded, cancel := context.WithTimeout(g.ctx, g.service.patience())
 		defer cancel()
-		root, ttl, _, err := g.backend.names.Resolve(bounded, s.target())
+		root, ttl, err := g.backend.names.Resolve(bounded, s.target())
 		if err != nil {
 			s.unresolved()
 			g.log.Warn("resolve site", "site", s.host, "err", err)

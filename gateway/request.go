@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,11 +73,10 @@ type openFile struct {
 
 // nameAnswer is what a mutable content path led to.
 type nameAnswer struct {
-	asked   path.Path
-	root    path.ImmutablePath
-	ttl     time.Duration
-	lastMod time.Time
-	known   bool
+	asked path.Path
+	root  path.ImmutablePath
+	ttl   time.Duration
+	known bool
 }
 
 // viewed notes a block that was read from the disk and not kept.
@@ -100,11 +100,18 @@ func (r *requestRecord) opened(md bgw.ContentPathMetadata) {
 	r.files = append(r.files, openFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
 }
 
-// named notes where a mutable content path leads.
-func (r *requestRecord) named(p path.Path, root path.ImmutablePath, ttl time.Duration, lastMod time.Time) {
+// dated reports whether content that was opened says itself when it was changed.
+func (r *requestRecord) dated() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.name = nameAnswer{p, root, ttl, lastMod, true}
+	return slices.ContainsFunc(r.files, func(f openFile) bool { return f.dated })
+}
+
+// named notes where a mutable content path leads.
+func (r *requestRecord) named(p path.Path, root path.ImmutablePath, ttl time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.name = nameAnswer{p, root, ttl, true}
 }
 
 type sourceCount struct{ blocks, bytes uint64 }

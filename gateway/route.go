@@ -38,9 +38,8 @@ type route struct {
 	content string
 
 	// What the answer depends on besides the URL.
-	policy  verdict
-	name    *nameAnswer // nil unless a name led here
-	lastMod dating
+	policy verdict
+	name   *nameAnswer // nil unless a name led here
 }
 
 type headerField struct {
@@ -66,15 +65,6 @@ type verdict struct {
 	moves uint64
 	until time.Time // zero: no site's content can move
 }
-
-// dating says where Last-Modified comes from.
-type dating uint8
-
-const (
-	datedByContent dating = iota // or not at all: captured with the rest
-	datedByName                  // when the name was changed last
-	datedNow                     // nobody knows
-)
 
 // allows reports whether the policy still allows the route.
 func (g *Gateway) allows(v *verdict, now time.Time) bool {

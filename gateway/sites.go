@@ -25,8 +25,7 @@ type siteTable struct {
 // site is one website and what is known of it.
 type site struct {
 	host    string
-	content path.Path // nil: the DNS says
-	since   time.Time
+	content path.Path      // nil: the DNS says
 	moves   *atomic.Uint64 // counts, over all sites, how often content moved
 
 	mu      sync.Mutex
@@ -51,7 +50,7 @@ func parseSites(sites []Site) (*siteTable, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sites[%d].content: %q: %w", i, s.Content, err)
 		}
-		st := &site{host: host, content: content, since: time.Now()}
+		st := &site{host: host, content: content}
 		if content != nil && !content.Mutable() {
 			st.root, err = path.NewImmutablePath(content)
 			if err != nil {

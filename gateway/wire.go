@@ -234,12 +234,8 @@ func (h *hit) appendResponseHead(b []byte, status int, timing string) []byte {
 		b = strconv.AppendInt(b, r.size, 10)
 		b = append(b, "\r\n"...)
 	}
-	control, modified := h.named(status)
-	if control != "" {
+	if control := h.cacheControl(); control != "" {
 		b = appendField(b, "Cache-Control", control)
-	}
-	if modified != "" {
-		b = appendField(b, "Last-Modified", modified)
 	}
 	b = appendField(b, "Cache-Status", h.cacheStatus()[0])
 	b = appendField(b, "Server-Timing", timing)

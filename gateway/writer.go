@@ -70,6 +70,10 @@ func (w *responseWriter) WriteHeader(code int) {
 		w.redirect()
 		return
 	}
+	// boxo dates an IPNS record without a TTL by its own clock; see undated.
+	if _, ok := h["Last-Modified"]; ok && !w.rec.dated() {
+		h.Del("Last-Modified")
+	}
 	if w.capture != nil {
 		w.capture.ready = w.capture.begin(w.rec, code, h)
 	}

@@ -29,7 +29,7 @@ func BenchmarkResolveKnown(b *testing.B) {
 			p := mustPath(b, from)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, _, err := n.Resolve(context.Background(), p); err != nil {
+				if _, _, err := n.Resolve(context.Background(), p); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -117,17 +117,15 @@ func (n *Names) connect() error {
 }
 
 // Resolve returns the immutable path that p leads to now, through as many names
-// as it takes, for how long that holds, and since when it is known here that the
-// last change was made. The rest of the path behind a name is kept. An immutable
-// path is returned as it is, with no times.
+// as it takes, and for how long that holds. The rest of the path behind a name is
+// kept. An immutable path is returned as it is, for no time.
 //
 // When ctx ends first, the error wraps its cause; all others are an [*Error].
-func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, error) {
 	var (
-		first   = p.Segments()[1]
-		way     = make([]string, 0, 4) // the names on it; few are longer
-		ttl     = time.Duration(-1)
-		lastMod time.Time
+		first = p.Segments()[1]
+		way   = make([]string, 0, 4) // the names on it; few are longer
+		ttl   = time.Duration(-1)
 	)
 	for p.Mutable() {
 		segments := p.Segments()
@@ -136,7 +134,7 @@ func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, t
 			err = n.mayPass(first, way, nm)
 		}
 		if err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, err
+			return path.ImmutablePath{}, 0, err
 		}
 		way = append(way, nm.text)
 		a, left, err := n.find(ctx, nm)
@@ -147,21 +145,18 @@ func (n *Names) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, t
 			p, err = join(nm, a.path, segments[2:], strings.HasSuffix(p.String(), "/"))
 		}
 		if err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, err
+			return path.ImmutablePath{}, 0, err
 		}
 		ttl = shorter(ttl, left)
-		if a.lastMod.After(lastMod) {
-			lastMod = a.lastMod
-		}
 	}
 	ip, ok := p.(path.ImmutablePath)
 	if !ok {
 		var err error
 		if ip, err = path.NewImmutablePath(p); err != nil {
-			return path.ImmutablePath{}, 0, time.Time{}, invalid(name{text: first}, err).err
+			return path.ImmutablePath{}, 0, invalid(name{text: first}, err).err
 		}
 	}
-	return ip, max(0, ttl), lastMod, nil
+	return ip, max(0, ttl), nil
 }
 
 // mayPass refuses circles and long ways.

@@ -16,7 +16,6 @@ type answer struct {
 	record  []byte        // the signed record, for IPNS
 	eol     time.Time     // when the record ends; zero for DNSLink
 	ttl     time.Duration // for how long it is used without asking again
-	lastMod time.Time     // when this target was first seen here
 	outrun  bool          // the gateway had an older record, which was not taken
 }
 
@@ -238,10 +237,6 @@ func (n *Names) succeeded(e *entry, got *answer) {
 	if got.outrun && !e.held.outrun {
 		n.log.Warn("source of IPNS records has an older record than is known here; the newer one is served", "name", e.name.text)
 	}
-	got.lastMod = now
-	if e.held != nil && samePath(e.held.path, got.path) {
-		got.lastMod = e.held.lastMod
-	}
 	e.held, e.expires, e.stale = got, now.Add(got.ttl), false
 	e.err, e.retry, e.fails = nil, time.Time{}, 0
 }
@@ -266,10 +261,6 @@ func (n *Names) failed(e *entry, err error) {
 	if le.denied {
 		e.retry, e.fails = time.Now().Add(le.wait), 0
 	}
-}
-
-func samePath(a, b path.Path) bool {
-	return a != nil && b != nil && a.String() == b.String()
 }
 
 // clamp brings a TTL into the configured bounds. A negative one is unknown.

@@ -21,9 +21,8 @@ func TestAnswerLivesForItsTTL(t *testing.T) {
 		w.serve("dns.example", z)
 		z.link("www.example.com", pageA, 100)
 		n := w.names(nil)
-		_, ttl, first, _ := n.Resolve(context.Background(), mustPath(t, "/ipns/www.example.com"))
-		if ttl != 100*time.Second || !first.Equal(time.Now()) {
-			t.Fatalf("got a TTL of %s, changed %s", ttl, first)
+		if ttl := resolves(t, n, "/ipns/www.example.com", pageA); ttl != 100*time.Second {
+			t.Fatalf("got a TTL of %s", ttl)
 		}
 		z.link("www.example.com", pageB, 100)
 		time.Sleep(60 * time.Second)
@@ -34,13 +33,6 @@ func TestAnswerLivesForItsTTL(t *testing.T) {
 		resolves(t, n, "/ipns/www.example.com", pageB)
 		if z.count("www.example.com") != 2 {
 			t.Fatalf("asked %d times", z.count("www.example.com"))
-		}
-
-		changed := time.Now()
-		time.Sleep(200 * time.Second)
-		_, _, mod, _ := n.Resolve(context.Background(), mustPath(t, "/ipns/www.example.com"))
-		if !mod.Equal(changed) {
-			t.Fatalf("last change at %s, want when the target was first seen, %s", mod, changed)
 		}
 	})
 }
@@ -267,7 +259,7 @@ func TestOneLookupForAll(t *testing.T) {
 		defer cancel()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, _, _, err := n.Resolve(first, mustPath(t, "/ipns/www.example.com"))
+			_, _, err := n.Resolve(first, mustPath(t, "/ipns/www.example.com"))
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "visitor left") {
 				t.Errorf("who left got %v", err)
 			}

@@ -390,7 +390,7 @@ func mustPath(t testing.TB, s string) path.Path {
 // resolves checks what a path leads to, and returns the TTL.
 func resolves(t testing.TB, n *Names, from, to string) time.Duration {
 	t.Helper()
-	got, ttl, _, err := n.Resolve(context.Background(), mustPath(t, from))
+	got, ttl, err := n.Resolve(context.Background(), mustPath(t, from))
 	if err != nil {
 		t.Fatalf("%s: %v", from, err)
 	}
@@ -403,7 +403,7 @@ func resolves(t testing.TB, n *Names, from, to string) time.Duration {
 // fails checks why a path cannot be resolved.
 func fails(t testing.TB, n *Names, from string, reason error) *Error {
 	t.Helper()
-	got, _, _, err := n.Resolve(context.Background(), mustPath(t, from))
+	got, _, err := n.Resolve(context.Background(), mustPath(t, from))
 	e, ok := errors.AsType[*Error](err)
 	if !ok || !errors.Is(err, reason) {
 		t.Fatalf("%s: got %v, %v; want %v", from, got, err, reason)

@@ -34,6 +34,13 @@
 {{- mergeOverwrite (deepCopy .Values.config) $decided | toYaml -}}
 {{- end -}}
 
+{{/* Whether volumes are still there after an uninstallation. */}}
+{{- define "shoal.outlives" -}}
+{{- with .Values.persistence -}}
+{{- if or .existingClaim (and .enabled (eq .retention.whenDeleted "Retain")) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 The Pod's grace period: the whole of a stop. The kubelet counts the preStop hook,
 too.

@@ -2,8 +2,8 @@
 {{- define "shoal.bytes" -}}
 {{- $text := .value | toString -}}
 {{- if not (kindIs "string" .value) -}}{{- $text = int64 .value | toString -}}{{- end -}}
-{{- if not (regexMatch "^[0-9]+(\\.[0-9]+)?([kKMGTP]i?B?)?$" $text) -}}
-{{- fail (printf "%s: %q is not a size; expected one such as 512Mi or 20Gi" .name $text) -}}
+{{- if not (regexMatch "^[0-9]+(\\.[0-9]+)?([kMGTP]|[KMGTP]i)?$" $text) -}}
+{{- fail (printf "%s: %q is not a size as Kubernetes writes it; expected one such as 512Mi or 20Gi" .name $text) -}}
 {{- end -}}
 {{- $number := regexFind "^[0-9.]+" $text -}}
 {{- $unit := regexFind "[kKMGTP]i?" $text | upper -}}
@@ -47,7 +47,9 @@ for each block on disk, taken to be 64 KiB long, as in websites of small files.
 {{- with include "shoal.goMemoryLimit" . -}}
 {{- $most = div (mul (sub (int64 .) (include "shoal.memoryBeside" $ | int64)) 8) 9 -}}
 {{- if lt $most 16777216 -}}
-{{- fail (printf "resources.limits.memory: %v is too little for config.gateway.max_requests (%d) and a disk cache of this size; raise it, or lower max_requests: each takes 56 KiB" $.Values.resources.limits.memory (int64 $.Values.config.gateway.max_requests)) -}}
+{{- $disk := printf "persistence.size: %v" $.Values.persistence.size -}}
+{{- with $.Values.cache.disk -}}{{- $disk = printf "cache.disk: %v" . -}}{{- end -}}
+{{- fail (printf "resources.limits.memory: %v is too little: an edge needs 64 MiB, %d MiB for config.gateway.max_requests (%d, of 56 KiB each), %d MiB for the index of its disk (%s), and some for content; raise the limit, or lower one of the others" $.Values.resources.limits.memory (div (mul (int64 $.Values.config.gateway.max_requests) 57344) 1048576) (int64 $.Values.config.gateway.max_requests) (div (mul (div (include "shoal.cacheDisk" $ | int64) 65536) 54) 1048576) $disk) -}}
 {{- end -}}
 {{- end -}}
 {{- $asked := .Values.cache.memory | toString -}}
@@ -64,12 +66,18 @@ for each block on disk, taken to be 64 KiB long, as in websites of small files.
 {{- end -}}
 {{- end -}}
 
-{{/* Bytes of content on disk: safely less than the volume holds. */}}
+{{/* Bytes of content on disk: safely less than the volume holds. The edge needs 16 MiB. */}}
 {{- define "shoal.cacheDisk" -}}
 {{- $size := include "shoal.bytes" (dict "name" "persistence.size" "value" .Values.persistence.size) | int64 -}}
+{{- if lt $size 33554432 -}}
+{{- fail (printf "persistence.size: %v is %d bytes, and the smallest volume for an edge has 32Mi" .Values.persistence.size $size) -}}
+{{- end -}}
 {{- $asked := .Values.cache.disk | toString -}}
 {{- if $asked -}}
 {{- $bytes := include "shoal.bytes" (dict "name" "cache.disk" "value" .Values.cache.disk) | int64 -}}
+{{- if lt $bytes 16777216 -}}
+{{- fail (printf "cache.disk: %v is %d bytes, and an edge needs at least 16Mi" .Values.cache.disk $bytes) -}}
+{{- end -}}
 {{- if gt (mul $bytes 100) (mul $size 95) -}}
 {{- fail (printf "cache.disk: %v is more than 95%% of persistence.size (%v), and a full volume caches nothing new; raise the size, or leave cache.disk empty" .Values.cache.disk .Values.persistence.size) -}}
 {{- end -}}

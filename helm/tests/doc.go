@@ -15,6 +15,8 @@
 //	dashboard_test.go   whether a person can read the dashboard
 //	alerts_test.go      alerts that fire when they should and are silent otherwise
 //	series_test.go      a memory for Prometheus' query engine
+//	kubelet_test.go     what a kubelet needs before it starts a Pod
+//	recipes_test.go     the commands in README.md, in a shell; what an uninstallation leaves
 //	readme_test.go      the table in README.md; go test -run Readme -update writes it
 //
 // It is a module of its own so that Helm's and Kubernetes' packages are no

@@ -65,13 +65,13 @@ func TestWhoMayReachWhat(t *testing.T) {
 func TestPortsToTheOutside(t *testing.T) {
 	for values, want := range map[string][]int{
 		"": nil,
-		"config: {origins: [{type: car, path: /archives}]}":                                                                nil,
-		"config: {origins: [{type: gateway, url: 'https://gateway.example'}]}":                                             {443},
-		"config: {origins: [{type: gateway, url: 'http://gateway.example'}, {type: gateway, url: 'http://[::1]:8088/x'}]}": {80, 8088},
-		"config: {origins: [{type: bitswap, addr: /dns/kubo/tcp/4009/p2p/12D3}]}":                                          {4009},
-		"config: {names: {resolvers: ['https://dns.example/dns-query'], ipns_gateway: 'https://ipns.example:8443'}}":       {443, 8443},
-		"config: {swarm: {peers: ['a@b.example:4011']}}":                                                                   {4011},
-		"{networkPolicy: {originPorts: [9000]}, config: {names: {resolvers: ['https://dns.example/dns-query']}}}":          {9000},
+		"config: {origins: [{type: car, path: /archives}]}":                                                                       nil,
+		"config: {origins: [{type: gateway, url: 'https://gateway.example'}]}":                                                    {443},
+		"config: {origins: [{type: gateway, url: 'http://gateway.example'}, {type: gateway, url: 'http://[::1]:8088/x'}]}":        {80, 8088},
+		"config: {origins: [{type: bitswap, addr: /dns/kubo/tcp/4009/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA}]}": {4009},
+		"config: {names: {resolvers: ['https://dns.example/dns-query'], ipns_gateway: 'https://ipns.example:8443'}}":              {443, 8443},
+		"config: {swarm: {peers: ['a@b.example:4011']}}":                                                                          {4011},
+		"{networkPolicy: {originPorts: [9000]}, config: {names: {resolvers: ['https://dns.example/dns-query']}}}":                 {9000},
 	} {
 		list := release{name: "edge", namespace: "web", values: []string{"networkPolicy: {enabled: true}", values}}.must(t)
 		var got []int

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -39,6 +40,8 @@ type release struct {
 	kube string
 	// there are the objects of the cluster that lookup finds.
 	there []runtime.Object
+	// dir is where the chart is; "" is chartDir.
+	dir string
 	// change is applied to the chart before it is rendered.
 	change func(*chart.Chart)
 }
@@ -56,7 +59,7 @@ type objects []object
 
 // render returns what Helm would apply, or its error. Test hooks are included.
 func (r release) render() (objects, string, error) {
-	c, err := loader.LoadDir(chartDir)
+	c, err := loader.LoadDir(cmp.Or(r.dir, chartDir))
 	if err != nil {
 		return nil, "", err
 	}
@@ -159,6 +162,7 @@ func decode(text string) (object, error) {
 	types := map[string]metav1.Object{
 		"v1/ConfigMap":                                     new(corev1.ConfigMap),
 		"v1/Secret":                                        new(corev1.Secret),
+		"v1/PersistentVolumeClaim":                         new(corev1.PersistentVolumeClaim),
 		"v1/Service":                                       new(corev1.Service),
 		"v1/ServiceAccount":                                new(corev1.ServiceAccount),
 		"v1/Pod":                                           new(corev1.Pod),
@@ -210,6 +214,16 @@ func (l objects) edge(t *testing.T) (*appsv1.StatefulSet, corev1.Container) {
 		t.Fatal("no container is named shoal")
 	}
 	return set, set.Spec.Template.Spec.Containers[i]
+}
+
+// sets returns the StatefulSets.
+func sets(l objects) (list []*appsv1.StatefulSet) {
+	for _, o := range l {
+		if set, ok := o.of.(*appsv1.StatefulSet); ok {
+			list = append(list, set)
+		}
+	}
+	return list
 }
 
 // modes returns the values of each file in ci/, by name.

@@ -45,9 +45,18 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"config: {origins: [{type: ftp, url: 'ftp://x'}]}":                   "origins",
 		"config: {origins: [{type: gateway, path: ./x}]}":                    "origins",
 		"config: {origins: [{type: gateway, url: 'https://x', token: abc}]}": "origins",
-		"persistence: {size: big}":                                           "size",
-		"persistence: {existingClaim: blocks}":                               "replicaCount",
-		"{replicaCount: 1, autoscaling: {enabled: true}, persistence: {existingClaim: blocks}}": "autoscaling",
+		"persistence: {size: big}":                                           "/persistence/size': 'big' does not match",
+		"persistence: {size: 20GiB}":                                         "/persistence/size': '20GiB' does not match",
+		"persistence: {size: 20ki}":                                          "/persistence/size': '20ki' does not match",
+		"persistence: {size: 20}":                                            "persistence.size: 20 is 20 bytes",
+		"persistence: {size: 100Ti}":                                         "persistence.size: 100Ti",
+		"cache: {disk: 10GiB}":                                               "/cache/disk': '10GiB' does not match",
+		"cache: {disk: 1Mi}":                                                 "cache.disk: 1Mi",
+		"resources: {limits: {memory: 1GiB}}":                                `resources.limits.memory: "1GiB" is not a size as Kubernetes writes it`,
+		"persistence: {existingClaim: blocks}":                               "replicaCount: 3, and persistence.existingClaim names the one claim blocks",
+		"{replicaCount: 1, autoscaling: {enabled: true}, persistence: {existingClaim: blocks}}":       "autoscaling.enabled: true, and persistence.existingClaim names the one claim blocks",
+		"config: {sites: [{host: a.example, content: dnslink}, {host: a.example, content: dnslink}]}": "config.sites: a.example is listed twice",
+		"config: {gateway: {hosts: [{host: a.example}, {host: a.example}]}}":                          "config.gateway.hosts: a.example is listed twice",
 		"persistence: {accessModes: []}":                                             "accessModes",
 		"service: {type: ExternalName}":                                              "type",
 		"service: {port: 70000}":                                                     "port",
@@ -59,13 +68,65 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"autoscaling: {enabled: true, targetCPUUtilizationPercentage: 0}":            "autoscaling",
 		"livenessProbe: {httpGet: {path: /}}":                                        "httpGet",
 		"monitoring: {rules: {availability: 100}}":                                   "availability",
-		"monitoring: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}": "monitoring",
+		"monitoring: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}": "serviceMonitor.enabled and podMonitor.enabled are both true",
 		"swarm: {listen: [/ip4/0.0.0.0/tcp/4002]}":                                   "listen",
 		"extraArgs: --verbose":                                                       "extraArgs",
 		"podAnnotations: {a: 1}":                                                     "podAnnotations",
 	} {
 		if err := (release{name: "edge", namespace: "web", values: []string{values}}).refused(t); !strings.Contains(err, want) {
 			t.Errorf("%s: the error does not name %s: %s", values, want, err)
+		}
+	}
+}
+
+// What the edge would refuse at its start, and so again and again, is refused before it
+// is installed: the schema knows what config.yaml may hold.
+func TestWhatTheEdgeRefuses(t *testing.T) {
+	const (
+		root = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+		peer = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+	)
+	site := func(content string) string {
+		return "{sites: [{host: www.example.org, content: '" + content + "'}]}"
+	}
+	for _, good := range []string{
+		site("dnslink"), site("/ipns/example.org/docs"), site("/ipfs/" + root), site("/ipfs/" + root + "/docs/"),
+		site("/ipfs/QmRN6wdp1S2A5EtjW9A3M1vKSBuQQGcgvuhoMUoEz4iiT5"),                            // version 0
+		site("/ipfs/bafkreichelxq6weuf7mxksv7q6ls4rfa6u7tqca5xm3rxateuq757xvdje"),               // one raw block
+		site("/ipfs/bafyb4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4"),               // blake3
+		site("/ipfs/bafykbzaceaze3tycpxkkgcutfrcb6ns2exugwfz556slrzmjjasti4nydnzm6"),            // blake2b-256
+		site("/ipfs/baguqeeraftze3os7wcrq4jxihmvmlopctynrmhs4d6tuexttaqzwfe4ltasa"),             // dag-json
+		site("/ipfs/f017012202cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"), // base16
+		site("/ipfs/k2jmtxshftbvrdof1z3qg5p2h3ikoogqns7mwkrp24dbii8uaksgjg2s"),                  // base36
+		site("/ipfs/zdj7WYTMK4sruVkwxCfEt7fDPkt4Q6r7p2poE7L2HBuoWHcd1"),                         // base58
+		"{gateway: {trusted_proxies: [10.0.0.0/8, 192.0.2.7, 'fd00::/8', '::1', '::ffff:192.0.2.0/120']}}",
+		"{gateway: {hosts: [{host: gw-1.example.org}, {host: localhost}]}}",
+		"{gateway: {retrieval_timeout: 1m30s}, pin: {grace: 0.5h}}",
+		"{names: {resolvers: ['https://dns.example/dns-query{?dns}'], ipns_gateway: 'http://[::1]:8080'}}",
+		"{origins: [{type: gateway, url: 'https://me:pw@gateway.example:8443/base'}, {type: bitswap, addr: /dns4/kubo.example/tcp/4001/p2p/" + peer + "}, {type: bitswap, addr: /ip4/192.0.2.7/udp/4001/quic-v1/p2p/" + peer + "}]}",
+		"{swarm: {peers: ['edge-1@10.0.0.7:4001', 'edge-2@[::1]:4001'], allow: [" + peer + ", QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN]}}",
+		"{swarm: {announce: [/dns/swarm.example/tcp/4001, /ip6/2001:db8::1/udp/4001/quic-v1]}}",
+	} {
+		r := release{name: "edge", namespace: "web", values: []string{"config: " + good}}
+		if out, err := configCheck(t, r.must(t)); err != nil {
+			t.Errorf("%s: the chart takes it and the edge does not: %v: %s", good, err, out)
+		}
+	}
+	for _, bad := range []string{
+		site("/ipfs/bafybei..."), site("/ipfs/CID"), site("/ipfs/" + root[:58]), site("/ipfs/" + root + "a"),
+		site("/ipfs/" + strings.Replace(root, "g", "1", 1)), site("/ipfs/" + root + " "), site("/ipfs/Qm123"), site("/ipfs/"), site("/ipns/"), site(root), site("https://example.org"),
+		"{sites: [{host: www..example.org, content: dnslink}]}",
+		"{gateway: {trusted_proxies: [10.0.0.0/33]}}", "{gateway: {trusted_proxies: [10.0.0.256]}}", "{gateway: {trusted_proxies: ['fd00::/129']}}", "{gateway: {trusted_proxies: [proxy.example]}}",
+		"{gateway: {retrieval_timeout: 0s}}", "{pin: {grace: 0m0s}}",
+		"{names: {resolvers: ['https://']}}", "{names: {ipns_gateway: 'https:///x'}}",
+		"{origins: [{type: gateway, url: 'https://'}]}", "{origins: [{type: gateway, url: 'https://gateway.example/?a=b'}]}", "{origins: [{type: bitswap, addr: /ip4/192.0.2.7/tcp/4001/p2p/nobody}]}",
+		"{swarm: {peers: ['edge 1@10.0.0.7:4001']}}", "{swarm: {peers: ['edge-1@10.0.0.7:0']}}", "{swarm: {allow: [nobody]}}", "{swarm: {announce: ['10.0.0.7:4001']}}",
+	} {
+		r := release{name: "edge", namespace: "web", values: []string{"config: " + bad}}
+		r.refused(t)
+		r.change = func(c *chart.Chart) { c.Schema = nil }
+		if out, err := configCheck(t, r.must(t)); err == nil {
+			t.Errorf("%s: the chart refuses it and the edge does not: %s", bad, out)
 		}
 	}
 }

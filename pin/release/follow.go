@@ -61,7 +61,7 @@ func (n *name) waits() bool {
 
 // lookAt looks where a name leads, and returns for how long that holds.
 func (f *Follower) lookAt(ctx context.Context, n *name) (time.Duration, error) {
-	to, ttl, lastMod, err := f.cfg.Names.Resolve(ctx, n.path)
+	to, ttl, err := f.cfg.Names.Resolve(ctx, n.path)
 	if err != nil {
 		return 0, err
 	}
@@ -71,7 +71,7 @@ func (f *Follower) lookAt(ctx context.Context, n *name) (time.Duration, error) {
 	n.mu.Lock()
 	n.until = now.Add(ttl)
 	was := n.next
-	switch r := (&release{path: to, lastMod: lastMod, since: now}); {
+	switch r := (&release{path: to, since: now}); {
 	case live == nil:
 		// Nothing better is known than what may not be whole yet.
 		n.live.Store(r)
@@ -168,14 +168,13 @@ func (f *Follower) grumble(n *name, next, live *release, s Standing, said time.T
 
 // remembered is what is stored of a release.
 type remembered struct {
-	Path    string    `json:"path"`
-	LastMod time.Time `json:"last_modified,omitzero"`
+	Path string `json:"path"`
 }
 
 func key(n *name) ds.Key { return ds.NewKey("/" + n.text) }
 
 func (f *Follower) remember(n *name, r *release) error {
-	text, err := json.Marshal(remembered{r.path.String(), r.lastMod})
+	text, err := json.Marshal(remembered{r.path.String()})
 	if err == nil {
 		err = f.cfg.Datastore.Put(f.ctx, key(n), text)
 	}
@@ -209,7 +208,7 @@ func (f *Follower) recall(n *name) error {
 	if err != nil {
 		return fmt.Errorf("site %v: read its last release: %w", n.hosts, err)
 	}
-	n.live.Store(&release{path: ip, lastMod: stored.LastMod, since: time.Now(), whole: true})
+	n.live.Store(&release{path: ip, since: time.Now(), whole: true})
 	return nil
 }
 

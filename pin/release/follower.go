@@ -22,7 +22,7 @@ import (
 
 // Names says what names lead to; see the gateway's interface of the same name.
 type Names interface {
-	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error)
+	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, error)
 	Record(ctx context.Context, name ipns.Name) ([]byte, error)
 	DNSLink(ctx context.Context, fqdn string) (path.Path, time.Duration, error)
 }
@@ -113,10 +113,9 @@ type name struct {
 
 // release is what a name leads to at one time. It does not change.
 type release struct {
-	path    path.ImmutablePath
-	lastMod time.Time // when the name was changed last
-	since   time.Time // when it was first seen here
-	whole   bool      // it was pinned whole
+	path  path.ImmutablePath
+	since time.Time // when it was first seen here
+	whole bool      // it was pinned whole
 }
 
 func (r *release) root() cid.Cid { return r.path.RootCid() }
@@ -264,7 +263,7 @@ const answerFor = 5 * time.Second
 
 // Resolve answers for the names of sites with what is live, and asks the names for all
 // else.
-func (f *Follower) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+func (f *Follower) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, error) {
 	if !p.Mutable() {
 		return f.Names.Resolve(ctx, p)
 	}
@@ -279,9 +278,9 @@ func (f *Follower) Resolve(ctx context.Context, p path.Path) (path.ImmutablePath
 	}
 	ip, err := join(live.path, p, segments)
 	if err != nil {
-		return path.ImmutablePath{}, 0, time.Time{}, err
+		return path.ImmutablePath{}, 0, err
 	}
-	return ip, n.holds(time.Now()), live.lastMod, nil
+	return ip, n.holds(time.Now()), nil
 }
 
 // find returns a name that is followed. Most are asked for as they are configured.

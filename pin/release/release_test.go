@@ -38,23 +38,23 @@ const ttl = 10 * time.Second
 
 var errNoName = errors.New("no such name")
 
-func (w *world) Resolve(_ context.Context, p path.Path) (path.ImmutablePath, time.Duration, time.Time, error) {
+func (w *world) Resolve(_ context.Context, p path.Path) (path.ImmutablePath, time.Duration, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !p.Mutable() {
 		ip, err := path.NewImmutablePath(p)
-		return ip, 0, time.Time{}, err
+		return ip, 0, err
 	}
 	to, ok := w.leads[p.Segments()[1]]
 	if !ok {
-		return path.ImmutablePath{}, 0, time.Time{}, errNoName
+		return path.ImmutablePath{}, 0, errNoName
 	}
 	full, err := path.NewPath(to + path.SegmentsToString(p.Segments()[2:]...))
 	if err != nil {
-		return path.ImmutablePath{}, 0, time.Time{}, err
+		return path.ImmutablePath{}, 0, err
 	}
 	ip, err := path.NewImmutablePath(full)
-	return ip, ttl, time.Time{}, err
+	return ip, ttl, err
 }
 
 func (w *world) Record(context.Context, ipns.Name) ([]byte, error) { return nil, errNoName }
@@ -120,7 +120,7 @@ func (w *world) shows(f *Follower, name, want string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	got, _, _, err := f.Resolve(context.Background(), p)
+	got, _, err := f.Resolve(context.Background(), p)
 	if err != nil || got.String() != want {
 		w.t.Errorf("%s shows %s (%v), expected %s", name, got, err, want)
 	}
@@ -214,7 +214,7 @@ func TestSitesComeAndGo(t *testing.T) {
 		f := w.follow(Site{Host: "a.example", Content: "/ipfs/" + fixed.String() + "/sub"}, site)
 		w.wants(fixed)
 		p, _ := path.NewPath("/ipns/www.example.org")
-		if _, _, _, err := f.Resolve(t.Context(), p); !errors.Is(err, errNoName) {
+		if _, _, err := f.Resolve(t.Context(), p); !errors.Is(err, errNoName) {
 			t.Errorf("a name that leads nowhere: %v", err)
 		}
 		w.lead("www.example.org", "/ipfs/"+one.String())
