@@ -98,7 +98,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	end()
 	g.ended = ended
 	service := &blockService{
-		blocks: deps.Blocks, misses: g.misses, metrics: m,
+		blocks: deps.Blocks, misses: g.misses, places: newPlaces(), metrics: m,
 		parallel: opts.FetchParallel,
 	}
 	g.service = service

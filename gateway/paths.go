@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 )
 
@@ -20,6 +23,7 @@ const maxPathSteps = 1 << 15
 // only when others need the room, or with a purge.
 type pathCache struct {
 	steps   *lru.Cache[pathStep, cid.Cid]
+	blocks  *blockService
 	resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error)
 }
 
@@ -29,16 +33,24 @@ type pathStep struct {
 	name   string
 }
 
-func newPathCache(resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error)) *pathCache {
+// errInsideBlock says that a path leads into the middle of a block. Only a resolution of
+// it as a whole says where.
+var errInsideBlock = errors.New("the path leads into a block")
+
+// maxFollowed bounds the bytes that are decoded to follow a path into a block: boxo's
+// resolver begins anew for each name of it.
+const maxFollowed = 64 << 20
+
+func newPathCache(service *blockService, resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error)) *pathCache {
 	steps, _ := lru.New[pathStep, cid.Cid](maxPathSteps) // fails for sizes below 1 only
-	return &pathCache{steps: steps, resolve: resolve}
+	return &pathCache{steps: steps, blocks: service, resolve: resolve}
 }
 
 // shortest returns a path of one CID that leads to the same content as p, and the
-// CIDs that p passes on its way there. It reports false when there is none: the
-// path leads nowhere, into the middle of a block, or cannot be followed now. Only
-// a resolution of p as a whole says what is wrong then.
-func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.ImmutablePath, []cid.Cid, bool) {
+// CIDs that p passes on its way there. Its error is a *resolver.ErrNoLink where p leads
+// nowhere, errInsideBlock, or why p cannot be followed now. With a trail in ctx, all
+// blocks on the way are read.
+func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.ImmutablePath, []cid.Cid, error) {
 	names := strings.Split(p.String(), "/")[3:]
 	at := p.RootCid()
 	var passed []cid.Cid
@@ -46,37 +58,69 @@ func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.Im
 		if name == "" {
 			continue // a slash at the end
 		}
-		next, ok := c.step(ctx, at, name)
-		if !ok {
-			return p, nil, false
+		next, err := c.step(ctx, at, name, len(names))
+		if err != nil {
+			return p, nil, err
 		}
 		passed = append(passed, at)
 		at = next
 	}
-	return path.FromCid(at), passed, true
+	return path.FromCid(at), passed, nil
 }
 
-func (c *pathCache) step(ctx context.Context, folder cid.Cid, name string) (cid.Cid, bool) {
+// step returns where a name leads, one of so many names of a path.
+func (c *pathCache) step(ctx context.Context, folder cid.Cid, name string, names int) (cid.Cid, error) {
 	key := pathStep{folder, name}
-	if next, ok := c.steps.Get(key); ok {
-		return next, true
+	if ctx.Value(trailKey{}) == nil {
+		if next, ok := c.steps.Get(key); ok {
+			return next, nil
+		}
+	}
+	next, err := lookUp(ctx, c.blocks, folder, name)
+	if errors.Is(err, errNoUnixFS) {
+		next, err = c.insideBlock(ctx, folder, name, names)
+	}
+	if err != nil {
+		return cid.Undef, err
+	}
+	// The name came with a request, whose memory it would hold on to.
+	c.steps.Add(pathStep{folder, strings.Clone(name)}, next)
+	return next, nil
+}
+
+// insideBlock follows a name in what is not UnixFS, by boxo's resolver, which decodes the
+// block for it.
+func (c *pathCache) insideBlock(ctx context.Context, folder cid.Cid, name string, names int) (cid.Cid, error) {
+	b, err := c.blocks.GetBlock(ctx, folder)
+	if err != nil {
+		return cid.Undef, err
 	}
 	p, err := path.Join(path.FromCid(folder), name)
 	if err != nil {
-		return cid.Undef, false
+		return cid.Undef, err
 	}
 	ip, err := path.NewImmutablePath(p)
 	if err != nil || len(ip.Segments()) != 3 {
-		return cid.Undef, false // a name such as ".." is none
+		return cid.Undef, &resolver.ErrNoLink{Name: name, Node: folder} // a name such as ".." is none
+	}
+	bytes, rec := decodedSize(b), recordOf(ctx)
+	if len(b.RawData())*names > maxFollowed {
+		return cid.Undef, fmt.Errorf("%w: it is too large for a path of %d names", errNode, names)
+	}
+	if f := c.blocks.places.hold(ctx, bytes); f != nil {
+		return cid.Undef, c.blocks.fail(rec, f)
 	}
 	md, err := c.resolve(ctx, ip)
-	if err != nil || len(md.LastSegmentRemainder) > 0 {
-		return cid.Undef, false
+	if err != nil || len(md.LastSegmentRemainder) == 0 {
+		_ = c.blocks.places.extend(rec, -bytes)
 	}
-	next := md.LastSegment.RootCid()
-	// The name came with a request, whose memory it would hold on to.
-	c.steps.Add(pathStep{folder, strings.Clone(name)}, next)
-	return next, true
+	switch {
+	case err != nil:
+		return cid.Undef, err
+	case len(md.LastSegmentRemainder) > 0:
+		return cid.Undef, errInsideBlock // the place stays for the resolution as a whole
+	}
+	return md.LastSegment.RootCid(), nil
 }
 
 func (c *pathCache) clear() { c.steps.Purge() }

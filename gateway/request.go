@@ -36,7 +36,13 @@ type requestRecord struct {
 	moves  uint64     // how often sites' content had moved when the request came in
 	bySite bool       // the policy allows it because a site has it, see guard
 
+	head   bool  // HEAD: nobody reads what an answer has in it
+	view   bool  // a value of dag-cbor or dag-json would be shown as a page
+	list   bool  // a folder would be listed, and not redirected to
+	placed int64 // bytes, see places; of the request's own goroutine
+
 	answering atomic.Bool // the first byte is on its way
+	broken    atomic.Bool // what is being sent cannot be had to its end
 
 	mu        sync.Mutex
 	blocks    [len(block.Sources)]sourceCount
@@ -51,13 +57,13 @@ type requestRecord struct {
 
 	// What boxo read to answer; see capture.go.
 	contentPath string
-	leaf        []byte     // the raw block that was read last
-	files       []openFile // what was opened, in order
+	leaf        []byte       // the raw block that was read last
+	files       []openedFile // what was opened, in order
 	name        nameAnswer
 }
 
-// openFile is what a content path led to.
-type openFile struct {
+// openedFile is what a content path led to.
+type openedFile struct {
 	cid   cid.Cid
 	dated bool // it says itself when it was changed
 }
@@ -89,7 +95,7 @@ func (r *requestRecord) lastLeaf() []byte {
 func (r *requestRecord) opened(md bgw.ContentPathMetadata) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.files = append(r.files, openFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
+	r.files = append(r.files, openedFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
 }
 
 // named notes where a mutable content path leads.
@@ -169,6 +175,14 @@ func (r *requestRecord) failed(f *failure) {
 	if r.failure == nil {
 		r.failure = f
 	}
+}
+
+// brokeOff notes that what the request reads breaks off here. It returns the error that
+// says so.
+func (r *requestRecord) brokeOff(f *failure) error {
+	r.failed(f)
+	r.broken.Store(true)
+	return f.forBoxo()
 }
 
 func (r *requestRecord) firstFailure() *failure {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,15 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/path"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
-	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
-	"github.com/ipld/go-ipld-prime/multicodec"
-	"github.com/ipld/go-ipld-prime/node/basicnode"
-	"github.com/ipld/go-ipld-prime/traversal"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -258,39 +252,20 @@ func (x *treeIndex) children(ctx context.Context, cids []cid.Cid) ([]cid.Cid, er
 	return slices.Concat(found...), err
 }
 
-// links returns what a block links to. A block that cannot be decoded, or whose
-// codec is not known, has no links that could be followed.
-func links(b blocks.Block) []cid.Cid {
-	if b.Cid().Prefix().Codec == cid.DagProtobuf {
-		node, err := merkledag.DecodeProtobuf(b.RawData())
-		if err != nil {
-			return nil
-		}
-		out := make([]cid.Cid, 0, len(node.Links()))
-		for _, l := range node.Links() {
-			out = append(out, l.Cid)
-		}
-		return out
-	}
-	decode, err := multicodec.LookupDecoder(b.Cid().Prefix().Codec)
+// links returns what a block links to. A block that cannot be read, or whose codec is not
+// known, has no links that could be followed.
+func links(b blocks.Block) (out []cid.Cid) {
+	next, err := linksOf(b)
 	if err != nil {
 		return nil
 	}
-	nb := basicnode.Prototype.Any.NewBuilder()
-	if err := decode(nb, bytes.NewReader(b.RawData())); err != nil {
-		return nil
-	}
-	found, err := traversal.SelectLinks(nb.Build())
-	if err != nil {
-		return nil
-	}
-	var out []cid.Cid
-	for _, l := range found {
-		if cl, ok := l.(cidlink.Link); ok {
-			out = append(out, cl.Cid)
+	for {
+		c, err := next()
+		if err != nil || !c.Defined() {
+			return out
 		}
+		out = append(out, c)
 	}
-	return out
 }
 
 func (x *treeIndex) hash(c cid.Cid) uint64 { return maphash.Bytes(x.seed, c.Hash()) }

@@ -32,6 +32,8 @@ type responseWriter struct {
 	err       error // of the connection
 }
 
+var errBrokenOff = errors.New("the answer broke off")
+
 // writeStep is the most that is handed to the connection under one deadline. With
 // the default of 30 s, a client that reads slower than 2 kB/s counts as stalled.
 const writeStep = 64 << 10
@@ -55,7 +57,8 @@ func (w *responseWriter) WriteHeader(code int) {
 		return
 	}
 	f := w.rec.firstFailure()
-	replace := f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError)
+	replace := f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError ||
+		w.rec.broken.Load() && code < http.StatusMultipleChoices)
 	if replace {
 		code = f.status
 	}
@@ -134,6 +137,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	if w.discard {
 		return len(p), nil
+	}
+	if w.rec.broken.Load() {
+		// boxo ends an export that broke off with words, after which it would be a
+		// message like any other.
+		return 0, errBrokenOff
 	}
 	if w.capturing() {
 		w.capture.write(p)
