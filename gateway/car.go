@@ -26,8 +26,7 @@ type carReader struct {
 	blocks *blockService
 	params bgw.CarParams
 
-	out  []byte    // to be read next
-	data []byte    // behind it
+	out  [][]byte  // to be read next
 	path []cid.Cid // blocks of the path that were not sent yet
 	root blocks.Block
 
@@ -60,7 +59,7 @@ const (
 // newCAR begins an export of what a path leads to; path are the blocks on the way there.
 func newCAR(ctx context.Context, service *blockService, path []cid.Cid, root blocks.Block, params bgw.CarParams) (*carReader, error) {
 	r := &carReader{blocks: service, params: params, path: path, root: root, seed: maphash.MakeSeed(), sent: map[uint64]struct{}{}}
-	r.out = appendCARHeader(nil, root.Cid())
+	r.out = [][]byte{appendCARHeader(nil, root.Cid())}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.open(); err != nil {
 		r.cancel()
@@ -148,21 +147,21 @@ func entityPart(r *bgw.DagByteRange, size int64) span {
 
 // Read implements io.Reader.
 func (r *carReader) Read(p []byte) (int, error) {
-	for len(r.out)+len(r.data) == 0 {
+	for len(r.out) == 0 {
 		if err := r.next(); err == io.EOF {
 			return 0, err
 		} else if err != nil {
 			return 0, recordOf(r.ctx).brokeOff(lying(err))
 		}
 	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	m := copy(p[n:], r.data)
-	r.data = r.data[m:]
-	return n + m, nil
+	n := copy(p, r.out[0])
+	if r.out[0] = r.out[0][n:]; len(r.out[0]) == 0 {
+		r.out = r.out[1:]
+	}
+	return n, nil
 }
 
-// next sends a block, or finds out that there is none to send now.
+// next sends blocks, or finds out that there is none to send now.
 func (r *carReader) next() error {
 	if err := r.ctx.Err(); err != nil {
 		return fetchFailure(r.ctx, r.root.Cid(), err).forBoxo()
@@ -189,9 +188,11 @@ func (r *carReader) put(b blocks.Block) {
 	if c.Prefix().MhType == multihash.IDENTITY || r.params.Duplicates != bgw.DuplicateBlocksIncluded && !r.first(c.Hash()) {
 		return
 	}
-	r.out = protowire.AppendVarint(r.out[:0], uint64(c.ByteLen()+len(b.RawData())))
-	r.out = append(r.out, c.Bytes()...)
-	r.data = b.RawData()
+	head := protowire.AppendVarint(nil, uint64(c.ByteLen()+len(b.RawData())))
+	r.out = append(r.out, append(head, c.Bytes()...))
+	if len(b.RawData()) > 0 {
+		r.out = append(r.out, b.RawData())
+	}
 }
 
 // again reports whether all below a block was sent already, and is wanted once.

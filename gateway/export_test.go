@@ -229,7 +229,7 @@ func TestCARHeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := io.ReadAll(io.LimitReader(r, int64(len(r.out))))
+		data, err := io.ReadAll(io.LimitReader(r, int64(len(r.out[0]))))
 		if err != nil {
 			t.Fatal(err)
 		}
