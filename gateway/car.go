@@ -94,11 +94,7 @@ func (r *carReader) openEntity() error {
 			return err
 		}
 	case n.isFile():
-		part := entityPart(r.params.Range, n.size)
-		if part.from >= part.to {
-			return nil
-		}
-		f, err := newFileReader(r.ctx, r.blocks, r.root, n, part)
+		f, err := newFileReader(r.ctx, r.blocks, r.root, n, entityPart(r.params.Range, n.size))
 		if err != nil {
 			return err
 		}

@@ -18,9 +18,9 @@ import (
 
 // What answers that are made take, in bytes, measured with the pages that boxo makes.
 const (
-	listedCost  = 512 // an entry of a folder's page, beside its name and its path
-	shownCost   = 1 << 10
-	decodedCost = 128 // a value that is decoded to find a path's way through it
+	listedCost  = 400 // an entry of a folder's page, beside its name and its path
+	shownCost   = 512 // a value on the page of dag-cbor or dag-json
+	decodedCost = 128 // a value that is decoded to follow a path through its block
 	linkCost    = 512 // a link that is
 )
 
@@ -123,7 +123,7 @@ func (b *backend) value(ctx context.Context, root blocks.Block) (*bgw.GetRespons
 	codec, rec := root.Cid().Prefix().Codec, recordOf(ctx)
 	if rec.view && (codec == cid.DagCBOR || codec == cid.DagJSON) {
 		values, err := scan(codec, data, func(cid.Cid) {})
-		bytes := shownCost*int64(values) + 2*int64(len(data))
+		bytes := shownCost*int64(values) + 6*int64(len(data)) // bytes are shown in hexadecimal
 		switch {
 		case err != nil || bytes > maxGenerated:
 			f = unshown{f}

@@ -64,8 +64,16 @@ func (w *responseWriter) WriteHeader(code int) {
 	}
 	w.status = code
 	h := w.Header()
-	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || replace {
+	switch {
+	case replace, code >= http.StatusInternalServerError, code == http.StatusTooManyRequests:
 		forgetContent(h)
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		// Its Content-Range says how long the content is (RFC 9110, section 15.5.17).
+		size := h["Content-Range"]
+		forgetContent(h)
+		h["Content-Range"] = size
+	case code >= http.StatusBadRequest && h.Get("Cache-Control") == immutableCacheControl && h.Get("Content-Type") != "text/html":
+		forgetContent(h) // a refusal, and not a site's own page for what it lacks
 	}
 	if replace {
 		w.announce()
