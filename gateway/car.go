@@ -19,7 +19,7 @@ import (
 // DAG below, depth first, as IPIP-402 and IPIP-412 describe it. An error of a Read other
 // than io.EOF marks the answer as broken off.
 //
-// Its memory has a place, but for the first freeExport bytes.
+// What it remembers is in exportMemory.
 type carReader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -30,14 +30,13 @@ type carReader struct {
 	path []cid.Cid // blocks of the path that were not sent yet
 	root blocks.Block
 
-	begun bool
-	below func() error // sends the next blocks below root, io.EOF at the end
-	file  *fileReader  // nil but for one file
-	dag   []dagFrame
-	seed  maphash.Seed
-	sent  map[uint64]struct{} // hashes of multihashes, and of the CIDs that were followed
-	used  int64               // bytes of memory
-	taken int64               // of them, in the request's place
+	begun  bool
+	below  func() error // sends the next blocks below root, io.EOF at the end
+	file   *fileReader  // nil but for one file
+	dag    []dagFrame
+	seed   maphash.Seed
+	sent   map[uint64]struct{} // hashes of multihashes, and of the CIDs that were followed
+	memory exportMemory
 }
 
 // dagFrame is a block whose links are being followed.
@@ -47,14 +46,8 @@ type dagFrame struct {
 	size int64
 }
 
-const (
-	// freeExport is what an export may take without a place, in bytes.
-	freeExport = 256 << 10
-	// sentCost is what is remembered of a block that was sent, in bytes.
-	sentCost = 40
-	// exportStep is what an export takes of the places at once, in bytes.
-	exportStep = 1 << 20
-)
+// sentCost is what is remembered of a block that was sent, in bytes.
+const sentCost = 40
 
 // newCAR begins an export of what a path leads to; path are the blocks on the way there.
 func newCAR(ctx context.Context, service *blockService, path []cid.Cid, root blocks.Block, params bgw.CarParams) (*carReader, error) {
@@ -203,7 +196,6 @@ func (r *carReader) first(key []byte) bool {
 		return false
 	}
 	r.sent[h] = struct{}{}
-	r.used += sentCost
 	return true
 }
 
@@ -218,10 +210,14 @@ func (r *carReader) follow() error {
 	if top.to, err = top.next(); err != nil {
 		return err
 	}
+	size := int64(sentCost)
 	if !top.to.Defined() {
 		// Before what is below, so that a long chain takes no memory.
-		r.used -= top.size
+		size -= top.size
 		r.dag = r.dag[:len(r.dag)-1]
+	}
+	if err := r.memory.add(r.ctx, r.blocks.places, size); err != nil {
+		return err
 	}
 	if r.again(c) {
 		return nil
@@ -244,26 +240,12 @@ func (r *carReader) enter(b blocks.Block) error {
 	if err != nil {
 		return fmt.Errorf("block %s: %w", b.Cid(), err)
 	}
-	if to.Defined() {
-		size := int64(len(b.RawData()))
-		r.used += size
-		r.dag = append(r.dag, dagFrame{to, next, size})
-	}
-	return r.settle()
-}
-
-// settle has places for the memory that is used.
-func (r *carReader) settle() error {
-	need := max(r.used-freeExport, 0)
-	need = (need + exportStep - 1) / exportStep * exportStep
-	if need == r.taken {
+	if !to.Defined() {
 		return nil
 	}
-	if f := r.blocks.places.extend(recordOf(r.ctx), need-r.taken); f != nil {
-		return f.forBoxo()
-	}
-	r.taken = need
-	return nil
+	size := int64(len(b.RawData()))
+	r.dag = append(r.dag, dagFrame{to, next, size})
+	return r.memory.add(r.ctx, r.blocks.places, size)
 }
 
 // Close implements io.Closer.

@@ -113,3 +113,32 @@ func (p *places) leave(rec *requestRecord) {
 	p.give(rec.placed)
 	rec.placed = 0
 }
+
+const (
+	// freeExport is what an export may take without a place, in bytes.
+	freeExport = 256 << 10
+	// exportStep is what an export takes of the places at once, in bytes.
+	exportStep = 1 << 20
+)
+
+// exportMemory is what one export remembers, in bytes. But for the first freeExport, it
+// has a place: the first of it is waited for, and with none for more the export ends.
+type exportMemory struct{ used, placed int64 }
+
+// add notes that an export remembers so many bytes more, or with a negative number less.
+// With an error, nothing is noted.
+func (m *exportMemory) add(ctx context.Context, p *places, bytes int64) error {
+	need := max(m.used+bytes-freeExport, 0)
+	more := (need+exportStep-1)/exportStep*exportStep - m.placed
+	switch {
+	case more > 0:
+		if f := p.hold(ctx, more); f != nil {
+			return f.forBoxo()
+		}
+	case more < 0:
+		_ = p.extend(recordOf(ctx), more) // fails for more bytes only
+	}
+	m.used += bytes
+	m.placed += more
+	return nil
+}

@@ -13,7 +13,7 @@ import (
 
 // treeNode returns a file or folder in the form that boxo's TAR writer takes. Whatever
 // fails while it is read marks the answer as broken off. With HEAD there is nothing in it.
-func treeNode(ctx context.Context, service *blockService, b blocks.Block) (files.Node, error) {
+func treeNode(ctx context.Context, service *blockService, b blocks.Block, memory *exportMemory) (files.Node, error) {
 	n, err := readNode(b.Cid().Prefix().Codec, b.RawData())
 	if err != nil {
 		return nil, err
@@ -34,7 +34,11 @@ func treeNode(ctx context.Context, service *blockService, b blocks.Block) (files
 		if head {
 			f.open = nil
 		}
-		return &treeFolder{n, f, size, int64(len(b.RawData()))}, nil
+		block := int64(len(b.RawData()))
+		if err := memory.add(ctx, service.places, block); err != nil {
+			return nil, err
+		}
+		return &treeFolder{n, f, size, block, memory}, nil
 	case n.isFile():
 		part := span{0, n.size}
 		if head {
@@ -64,22 +68,22 @@ type treeFolder struct {
 	n     *node
 	list  *folder
 	size  int64 // of its DAG
-	block int64
+	block int64 // its size
+	// memory is that of the whole export: the blocks of all folders that are open.
+	memory *exportMemory
 }
 
 func (f *treeFolder) Mode() os.FileMode    { return f.n.perm() }
 func (f *treeFolder) ModTime() time.Time   { return f.n.modTime }
 func (f *treeFolder) Size() (int64, error) { return f.size, nil }
-func (f *treeFolder) Close() error         { return nil }
 
-// Entries implements files.Directory. The blocks of all folders that are open have places.
-func (f *treeFolder) Entries() files.DirIterator {
-	it := &treeIterator{folder: f}
-	if busy := f.list.blocks.places.extend(recordOf(f.list.ctx), f.block); busy != nil {
-		it.fail(busy.forBoxo())
-	}
-	return it
+// Close implements io.Closer.
+func (f *treeFolder) Close() error {
+	return f.memory.add(f.list.ctx, f.list.blocks.places, -f.block)
 }
+
+// Entries implements files.Directory.
+func (f *treeFolder) Entries() files.DirIterator { return &treeIterator{folder: f} }
 
 // treeIterator goes through a folder.
 type treeIterator struct {
@@ -107,20 +111,19 @@ func (it *treeIterator) Next() bool {
 	link, ok, err := list.next()
 	if err == nil && ok {
 		it.name = string(link.name)
-		it.node, err = openEntry(list.ctx, list.blocks, link)
+		it.node, err = openEntry(list.ctx, list.blocks, link, it.folder.memory)
 	}
 	if err != nil {
 		it.fail(err)
 	}
 	if err != nil || !ok {
 		it.done = true
-		_ = list.blocks.places.extend(recordOf(list.ctx), -it.folder.block)
 		return false
 	}
 	return true
 }
 
-func openEntry(ctx context.Context, service *blockService, link dagLink) (files.Node, error) {
+func openEntry(ctx context.Context, service *blockService, link dagLink, memory *exportMemory) (files.Node, error) {
 	c, err := link.cid()
 	if err != nil {
 		return nil, err
@@ -129,7 +132,7 @@ func openEntry(ctx context.Context, service *blockService, link dagLink) (files.
 	if err != nil {
 		return nil, err
 	}
-	return treeNode(ctx, service, b)
+	return treeNode(ctx, service, b, memory)
 }
 
 func (it *treeIterator) fail(err error) {
