@@ -43,7 +43,8 @@ type PartViewer interface {
 type blockService struct {
 	blocks   Blocks
 	misses   *missLimiter
-	places   *places
+	pages    *places // for answers that are made in memory
+	exports  *places // for what exports remember
 	metrics  *metrics
 	timeout  atomic.Int64 // nanoseconds to wait for content, see Options.RetrievalTimeout
 	parallel int          // blocks in flight for one GetBlocks

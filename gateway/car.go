@@ -47,7 +47,7 @@ type dagFrame struct {
 }
 
 // sentCost is what is remembered of a block that was sent, in bytes.
-const sentCost = 40
+const sentCost = 48
 
 // newCAR begins an export of what a path leads to; path are the blocks on the way there.
 func newCAR(ctx context.Context, service *blockService, path []cid.Cid, root blocks.Block, params bgw.CarParams) (*carReader, error) {
@@ -210,17 +210,17 @@ func (r *carReader) follow() error {
 	if top.to, err = top.next(); err != nil {
 		return err
 	}
-	size := int64(sentCost)
+	seen, size := r.again(c), int64(0)
+	if !seen {
+		size += sentCost
+	}
 	if !top.to.Defined() {
 		// Before what is below, so that a long chain takes no memory.
 		size -= top.size
 		r.dag = r.dag[:len(r.dag)-1]
 	}
-	if err := r.memory.add(r.ctx, r.blocks.places, size); err != nil {
+	if err := r.memory.add(r.ctx, r.blocks.exports, size); err != nil || seen {
 		return err
-	}
-	if r.again(c) {
-		return nil
 	}
 	b, err := r.blocks.GetBlock(r.ctx, c)
 	if err != nil {
@@ -245,7 +245,7 @@ func (r *carReader) enter(b blocks.Block) error {
 	}
 	size := int64(len(b.RawData()))
 	r.dag = append(r.dag, dagFrame{to, next, size})
-	return r.memory.add(r.ctx, r.blocks.places, size)
+	return r.memory.add(r.ctx, r.blocks.exports, size)
 }
 
 // Close implements io.Closer.

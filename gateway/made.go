@@ -45,7 +45,7 @@ func (b *backend) list(ctx context.Context, root blocks.Block, n *node) (*bgw.Ge
 	if err != nil {
 		return nil, err
 	}
-	if f := b.service.places.hold(ctx, bytes); f != nil {
+	if f := b.service.pages.hold(ctx, bytes); f != nil {
 		return nil, b.service.fail(rec, f)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,7 +74,7 @@ func (b *backend) listingSize(ctx context.Context, n *node, path int) (int64, er
 		return 0, err
 	}
 	bytes := int64(listedCost)
-	for bytes <= maxGenerated {
+	for bytes <= maxPages {
 		link, ok, err := f.next()
 		if err != nil || !ok {
 			return bytes, err
@@ -125,10 +125,10 @@ func (b *backend) value(ctx context.Context, root blocks.Block) (*bgw.GetRespons
 		values, err := scan(codec, data, func(cid.Cid) {})
 		bytes := shownCost*int64(values) + 6*int64(len(data)) // bytes are shown in hexadecimal
 		switch {
-		case err != nil || bytes > maxGenerated:
+		case err != nil || bytes > maxPages:
 			f = unshown{f}
 		default:
-			if busy := b.service.places.hold(ctx, bytes); busy != nil {
+			if busy := b.service.pages.hold(ctx, bytes); busy != nil {
 				return nil, b.service.fail(rec, busy)
 			}
 		}
@@ -139,7 +139,7 @@ func (b *backend) value(ctx context.Context, root blocks.Block) (*bgw.GetRespons
 // unshown is a value that boxo cannot read, and so does not show on its page.
 type unshown struct{ io.ReadSeekCloser }
 
-var errUnshown = fmt.Errorf("a page of this value would take more than %d bytes of memory", maxGenerated)
+var errUnshown = fmt.Errorf("a page of this value would take more than %d bytes of memory", maxPages)
 
 func (unshown) Read([]byte) (int, error) { return 0, errUnshown }
 

@@ -122,7 +122,7 @@ func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRec
 	defer func() {
 		g.recovered(recover(), rw)
 		g.misses.leave(rec)
-		g.service.places.leave(rec)
+		leavePlaces(rec)
 		if rw.status == 0 && !rw.abort {
 			rw.WriteHeader(http.StatusOK)
 		}

@@ -107,12 +107,12 @@ func (c *pathCache) insideBlock(ctx context.Context, folder cid.Cid, name string
 	if len(b.RawData())*names > maxFollowed {
 		return cid.Undef, fmt.Errorf("%w: it is too large for a path of %d names", errNode, names)
 	}
-	if f := c.blocks.places.hold(ctx, bytes); f != nil {
+	if f := c.blocks.pages.hold(ctx, bytes); f != nil {
 		return cid.Undef, c.blocks.fail(rec, f)
 	}
 	md, err := c.resolve(ctx, ip)
 	if err != nil || len(md.LastSegmentRemainder) == 0 {
-		_ = c.blocks.places.extend(rec, -bytes)
+		_ = c.blocks.pages.extend(rec, -bytes)
 	}
 	switch {
 	case err != nil:

@@ -92,8 +92,8 @@ func TestMadeAnswersHaveTheirPlaces(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&during)
 		used := int64(during.HeapAlloc) - int64(before.HeapAlloc)
-		if taken := e.Generating(); taken > maxGenerated || used > taken+8<<20 {
-			t.Errorf("%d bytes are used, %d have a place, of %d", used, taken, int64(maxGenerated))
+		if taken := e.Generating(); taken > maxPages || used > taken+8<<20 {
+			t.Errorf("%d bytes are used, %d have a place, of %d", used, taken, int64(maxPages))
 		}
 		for range 100 {
 			e.get(hit).want(t, 200, "body{}")
@@ -154,36 +154,36 @@ func TestNamesInWideFolders(t *testing.T) {
 // A place is taken once for a request, and given back whatever becomes of it.
 func TestPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlaces()
+		p := newPlaces(maxPages)
 		request := func() (context.Context, *requestRecord) {
 			rec := &requestRecord{start: time.Now()}
 			return withRecord(context.Background(), rec), rec
 		}
 		a, first := request()
 		b, second := request()
-		if f := p.hold(a, maxGenerated); f != nil {
+		if f := p.hold(a, maxPages); f != nil {
 			t.Fatal(f)
 		}
 		if f := p.hold(a, 1); f != errCrowded {
 			t.Errorf("more than there is: %v", f)
 		}
-		if f := p.hold(b, maxGenerated+1); f == nil || f.status != 422 {
+		if f := p.hold(b, maxPages+1); f == nil || f.status != 422 {
 			t.Errorf("more than there can be: %v", f)
 		}
 		got := make(chan *failure)
 		go func() { got <- p.hold(b, 1) }()
 		synctest.Wait()
-		p.leave(first)
+		leavePlaces(first)
 		if f := <-got; f != nil {
 			t.Errorf("a place that became free: %v", f)
 		}
 		c, _ := request()
 		begin := time.Now()
-		if f := p.hold(c, maxGenerated); f != errCrowded || time.Since(begin) != placePatience {
+		if f := p.hold(c, maxPages); f != errCrowded || time.Since(begin) != placePatience {
 			t.Errorf("waited %s for %v", time.Since(begin), f)
 		}
-		p.leave(second)
-		p.leave(second)
+		leavePlaces(second)
+		leavePlaces(second)
 		if n := p.taken.Load(); n != 0 {
 			t.Errorf("%d bytes are taken", n)
 		}

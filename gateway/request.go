@@ -36,10 +36,12 @@ type requestRecord struct {
 	moves  uint64     // how often sites' content had moved when the request came in
 	bySite bool       // the policy allows it because a site has it, see guard
 
-	head   bool  // HEAD: nobody reads what an answer has in it
-	view   bool  // a value of dag-cbor or dag-json would be shown as a page
-	list   bool  // a folder would be listed, and not redirected to
-	placed int64 // bytes, see places; of the request's own goroutine
+	head bool // HEAD: nobody reads what an answer has in it
+	view bool // a value of dag-cbor or dag-json would be shown as a page
+	list bool // a folder would be listed, and not redirected to
+	// placed are its places for what is made of the content, in bytes. Only the request's
+	// own goroutine uses it.
+	placed map[*places]int64
 
 	answering atomic.Bool // the first byte is on its way
 	broken    atomic.Bool // what is being sent cannot be had to its end

@@ -35,7 +35,7 @@ func treeNode(ctx context.Context, service *blockService, b blocks.Block, memory
 			f.open = nil
 		}
 		block := int64(len(b.RawData()))
-		if err := memory.add(ctx, service.places, block); err != nil {
+		if err := memory.add(ctx, service.exports, block); err != nil {
 			return nil, err
 		}
 		return &treeFolder{n, f, size, block, memory}, nil
@@ -79,7 +79,7 @@ func (f *treeFolder) Size() (int64, error) { return f.size, nil }
 
 // Close implements io.Closer.
 func (f *treeFolder) Close() error {
-	return f.memory.add(f.list.ctx, f.list.blocks.places, -f.block)
+	return f.memory.add(f.list.ctx, f.list.blocks.exports, -f.block)
 }
 
 // Entries implements files.Directory.
