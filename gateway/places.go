@@ -132,7 +132,7 @@ const (
 	// freeExport is what an export may take without a place, in bytes.
 	freeExport = 256 << 10
 	// exportStep is what an export takes of the places at once, in bytes.
-	exportStep = 1 << 20
+	exportStep = 64 << 10
 )
 
 // exportMemory is what one export remembers, in bytes. But for the first freeExport, it
