@@ -17,13 +17,13 @@ const (
 
 // MemoryBudget returns how many bytes of memory this edge is meant to use at this
 // moment: the cache, an eighth of it for what is on its way, what an idle edge takes,
-// and what grows with the work: the index of the disk, the fleet's pins and the requests
-// that wait.
+// and what grows with the work: the index of the disk, the fleet's pins, the requests
+// that wait and the answers that are being made.
 func (e *Edge) MemoryBudget() int64 {
 	cache := int64(e.config().Cache.Memory)
 	pins := 0
 	for _, n := range e.pins.Counts() {
 		pins += n
 	}
-	return cache + cache/8 + idleMemory + waitingMemory*e.gateway.Waiting() + blockMemory*e.store.Stats().Blocks + pinMemory*int64(pins)
+	return cache + cache/8 + idleMemory + waitingMemory*e.gateway.Waiting() + e.gateway.Generating() + blockMemory*e.store.Stats().Blocks + pinMemory*int64(pins)
 }

@@ -9,14 +9,18 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ipfs/boxo/files"
 	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/namesys"
 	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	redirects "github.com/ipfs/go-ipfs-redirects-file"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -58,7 +62,7 @@ func newBackend(service *blockService, names Names, memory Memory, opts Options,
 		return nil, fmt.Errorf("make the gateway's block backend: %w", err)
 	}
 	return &backend{
-		blocks: inner, service: service, paths: newPathCache(inner.ResolvePath, memory.Use), names: names, ttl: opts.SiteTTL,
+		blocks: inner, service: service, paths: newPathCache(service, inner.ResolvePath, memory.Use), names: names, ttl: opts.SiteTTL,
 		log: log,
 	}, nil
 }
@@ -78,13 +82,9 @@ func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.B
 	if urlPath, ok := recordOf(ctx).missed(p); ok {
 		return b.rules(ctx, p, urlPath)
 	}
-	short, passed, ok := b.paths.shortest(ctx, p)
-	var ahead bool
-	if md, resp, ahead = b.openAhead(ctx, short, ranges); !ahead {
-		md, resp, err = b.blocks.Get(ctx, short, ranges...)
-	}
-	if ok {
-		md.PathSegmentRoots = passed
+	md, root, err := b.find(ctx, p)
+	if err == nil {
+		resp, err = b.open(ctx, &md, root, ranges)
 	}
 	if err == nil {
 		recordOf(ctx).opened(md)
@@ -96,13 +96,12 @@ func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...bgw.B
 // at urlPath. Of a redirect, boxo is told that there is one and with which status; where
 // it leads, the record keeps for the response writer.
 func (b *backend) rules(ctx context.Context, p path.ImmutablePath, urlPath string) (bgw.ContentPathMetadata, *bgw.GetResponse, error) {
-	md, n, err := b.blocks.GetAll(ctx, p)
+	md, root, err := b.find(ctx, p)
 	if err != nil {
 		return md, nil, explain(ctx, p, err)
 	}
-	defer n.Close()
+	data, parsed, err := b.readRules(ctx, root)
 	rec := recordOf(ctx)
-	data, parsed, err := readRules(n)
 	if rule, ok := matchRule(parsed, urlPath); err == nil && ok && rule.leadsAway() {
 		rec.location, err = rule.location(rec.query)
 		data = fmt.Appendf(nil, "/* / %d", rule.Status)
@@ -115,13 +114,21 @@ func (b *backend) rules(ctx context.Context, p path.ImmutablePath, urlPath strin
 	return md, bgw.NewGetResponseFromReader(files.NewBytesFile(data), int64(len(data))), nil
 }
 
-// readRules reads and parses a _redirects file.
-func readRules(n files.Node) ([]byte, []redirects.Rule, error) {
-	f := files.ToFile(n)
-	if f == nil {
+// readRules reads and parses a _redirects file, for HEAD as for GET.
+func (b *backend) readRules(ctx context.Context, root blocks.Block) ([]byte, []redirects.Rule, error) {
+	n, err := readNode(root.Cid().Prefix().Codec, root.RawData())
+	if err != nil {
+		return nil, nil, err
+	}
+	if !n.isFile() {
 		return nil, nil, errors.New("it is not a file")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, redirects.MaxFileSizeInBytes+1))
+	r, err := newFileReader(ctx, b.service, root, n, span{0, min(n.size, redirects.MaxFileSizeInBytes+1)})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,48 +138,138 @@ func readRules(n files.Node) ([]byte, []redirects.Rule, error) {
 
 func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, n files.Node, err error) {
 	defer b.caught(ctx, &err)
-	short, passed, ok := b.paths.shortest(ctx, p)
-	md, n, err = b.blocks.GetAll(ctx, short)
-	if ok {
-		md.PathSegmentRoots = passed
+	md, root, err := b.find(ctx, p)
+	if err == nil {
+		n, err = treeNode(ctx, b.service, root, &exportMemory{})
 	}
 	return md, n, explain(ctx, p, err)
 }
 
 func (b *backend) GetBlock(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, f files.File, err error) {
 	defer b.caught(ctx, &err)
-	short, passed, ok := b.paths.shortest(ctx, p)
-	md, f, err = b.blocks.GetBlock(ctx, short)
-	if ok {
-		md.PathSegmentRoots = passed
+	md, root, err := b.find(ctx, p)
+	if err == nil {
+		f = files.NewBytesFile(root.RawData())
 	}
 	return md, f, explain(ctx, p, err)
 }
 
 func (b *backend) Head(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, resp *bgw.HeadResponse, err error) {
 	defer b.caught(ctx, &err)
-	short, passed, ok := b.paths.shortest(ctx, p)
-	md, resp, err = b.blocks.Head(ctx, short)
-	if ok {
-		md.PathSegmentRoots = passed
+	md, root, err := b.find(ctx, p)
+	if err == nil {
+		resp, err = b.head(ctx, &md, root)
 	}
 	return md, resp, explain(ctx, p, err)
 }
 
 func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (md bgw.ContentPathMetadata, err error) {
 	defer b.caught(ctx, &err)
-	short, passed, ok := b.paths.shortest(ctx, p)
-	md, err = b.blocks.ResolvePath(ctx, short)
-	if ok {
-		md.PathSegmentRoots = passed
-	}
+	md, err = b.resolvePath(ctx, p)
 	return md, explain(ctx, p, err)
 }
 
+// GetCAR has the blocks of the path and the one that it leads to before it returns. With
+// HEAD, nothing else is read.
 func (b *backend) GetCAR(ctx context.Context, p path.ImmutablePath, params bgw.CarParams) (md bgw.ContentPathMetadata, car io.ReadCloser, err error) {
 	defer b.caught(ctx, &err)
-	md, car, err = b.blocks.GetCAR(ctx, p, params)
+	md, car, err = b.export(ctx, p, params)
+	if err == nil && recordOf(ctx).head {
+		err, car = car.Close(), io.NopCloser(strings.NewReader(""))
+	}
 	return md, car, explain(ctx, p, err)
+}
+
+func (b *backend) export(ctx context.Context, p path.ImmutablePath, params bgw.CarParams) (bgw.ContentPathMetadata, io.ReadCloser, error) {
+	t := &trail{}
+	md, root, err := b.find(context.WithValue(ctx, trailKey{}, t), p)
+	if err == nil {
+		before := slices.DeleteFunc(t.cids, root.Cid().Equals)
+		car, err := newCAR(ctx, b.service, before, root, params)
+		return md, car, err
+	}
+	if recordOf(ctx).firstFailure() == nil && errors.Is(err, &resolver.ErrNoLink{}) {
+		car, err := absentCAR(ctx, b.service, t.cids, params)
+		return bgw.ContentPathMetadata{LastSegment: path.FromCid(p.RootCid())}, car, err
+	}
+	return md, nil, err
+}
+
+// find returns the block that a path leads to.
+func (b *backend) find(ctx context.Context, p path.ImmutablePath) (bgw.ContentPathMetadata, blocks.Block, error) {
+	md, err := b.resolvePath(ctx, p)
+	if err != nil {
+		return md, nil, err
+	}
+	root, err := b.service.GetBlock(ctx, md.LastSegment.RootCid())
+	return md, root, err
+}
+
+func (b *backend) resolvePath(ctx context.Context, p path.ImmutablePath) (bgw.ContentPathMetadata, error) {
+	short, passed, err := b.paths.shortest(ctx, p)
+	if errors.Is(err, errInsideBlock) {
+		return b.blocks.ResolvePath(ctx, p)
+	}
+	return bgw.ContentPathMetadata{PathSegmentRoots: passed, LastSegment: short}, err
+}
+
+// open begins to read what a path leads to.
+func (b *backend) open(ctx context.Context, md *bgw.ContentPathMetadata, root blocks.Block, ranges []bgw.ByteRange) (*bgw.GetResponse, error) {
+	data := root.RawData()
+	codec := root.Cid().Prefix().Codec
+	if codec != cid.Raw && codec != cid.DagProtobuf {
+		return b.value(ctx, root)
+	}
+	n, err := readNode(codec, data)
+	if err != nil {
+		return nil, err
+	}
+	md.ModTime = n.modTime
+	switch {
+	case n.isFolder():
+		return b.list(ctx, root, n)
+	case n.kind == unixfs.TSymlink:
+		return bgw.NewGetResponseFromSymlink(symlink(n), int64(len(n.content))), nil
+	case n.isFile():
+		r, err := newFileReader(ctx, b.service, root, n, spanOf(ranges, n.size))
+		if err != nil {
+			return nil, err
+		}
+		return bgw.NewGetResponseFromReader(r, n.size), nil
+	}
+	return nil, fmt.Errorf("%w: UnixFS of the kind %s", errNode, n.kind)
+}
+
+func symlink(n *node) *files.Symlink {
+	return files.ToSymlink(files.NewSymlinkFile(string(n.content), n.modTime))
+}
+
+// head returns what HEAD says of what a path leads to.
+func (b *backend) head(ctx context.Context, md *bgw.ContentPathMetadata, root blocks.Block) (*bgw.HeadResponse, error) {
+	data := root.RawData()
+	codec := root.Cid().Prefix().Codec
+	if codec != cid.Raw && codec != cid.DagProtobuf {
+		return bgw.NewHeadResponseForFile(files.NewBytesFile(data), int64(len(data))), nil
+	}
+	n, err := readNode(codec, data)
+	if err != nil {
+		return nil, err
+	}
+	md.ModTime = n.modTime
+	switch {
+	case n.isFolder():
+		size, err := n.links.treeSize(data)
+		return bgw.NewHeadResponseForDirectory(size), err
+	case n.kind == unixfs.TSymlink:
+		return bgw.NewHeadResponseForSymlink(int64(len(n.content))), nil
+	case n.isFile():
+		r, err := newFileReader(ctx, b.service, root, n, span{0, n.size})
+		if err != nil {
+			return nil, err
+		}
+		return bgw.NewHeadResponseForFile(r, n.size), nil
+	}
+	return nil, fmt.Errorf("%w: UnixFS of the kind %s", errNode, n.kind)
 }
 
 // explain puts the failed fetch back where the libraries lost it on the way: a
@@ -201,7 +298,12 @@ func (b *backend) IsCached(ctx context.Context, p path.Path) bool {
 	if err != nil {
 		return false
 	}
-	return b.blocks.IsCached(localOnly(ctx), ip)
+	md, err := b.resolvePath(localOnly(ctx), ip)
+	if err != nil {
+		return false
+	}
+	held, _ := b.service.Blockstore().Has(ctx, md.LastSegment.RootCid())
+	return held
 }
 
 // undated is the time that has boxo send no Last-Modified. RFC 9110, section 8.8.2.1,

@@ -43,6 +43,8 @@ type PartViewer interface {
 type blockService struct {
 	blocks   Blocks
 	misses   *missLimiter
+	pages    *places // for answers that are made in memory
+	exports  *places // for what exports remember
 	metrics  *metrics
 	timeout  atomic.Int64 // nanoseconds to wait for content, see Options.RetrievalTimeout
 	parallel int          // blocks in flight for one GetBlocks
@@ -55,6 +57,9 @@ var errReadOnly = errors.New("the gateway's block service is read-only")
 // GetBlock returns one block.
 func (s *blockService) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	rec := recordOf(ctx)
+	if trail, ok := ctx.Value(trailKey{}).(*trail); ok {
+		trail.add(c)
+	}
 	if err := block.CheckCID(c); err != nil {
 		return nil, s.fail(rec, badCID(err))
 	}
@@ -268,6 +273,27 @@ func (r *requestRecord) hasPlace() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitted
+}
+
+// trail is which blocks were asked for, in order.
+type trail struct {
+	mu   sync.Mutex
+	cids []cid.Cid
+	seen map[cid.Cid]bool
+}
+
+type trailKey struct{}
+
+func (t *trail) add(c cid.Cid) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen == nil {
+		t.seen = map[cid.Cid]bool{}
+	}
+	if !t.seen[c] {
+		t.seen[c] = true
+		t.cids = append(t.cids, c)
+	}
 }
 
 type localOnlyKey struct{}

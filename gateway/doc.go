@@ -24,7 +24,7 @@
 //     the requested content is fetched or any name is looked up.
 //  7. boxo's gateway handler answers: files, directories, ranges, conditional
 //     requests, and the trustless formats. It reads through two adapters of ours:
-//     backend (names and sites) and blockService (blocks).
+//     backend (names, sites and what lies in blocks) and blockService (blocks).
 //
 // # What was asked before
 //
@@ -121,6 +121,24 @@
 //
 // Server-Timing says how long it took until then: total, and of that, origin.
 //
+// # What lies in blocks
+//
+// UnixFS is read where it lies in its blocks (node.go): a decoded link takes ten times its
+// bytes, and boxo's reader copies all links of a node at each step. file.go reads a part
+// of a file, folder.go finds a name in a folder and lists one, sharded or not, car.go and
+// tar.go make exports of them. Each looks at a link once, and counts what it does for
+// nothing: nodes, empty links and bytes of nodes that bring no bytes of a file. What goes
+// beyond the bounds there, or is not what it says it is, is 422 (TestLyingFiles has them
+// all). For paths into other formats, boxo's resolver decodes the block.
+//
+// Answers that are made, rather than passed on, take many times their block: pages of
+// folders and of dag-cbor, paths into it, what a long export has to remember. Together
+// they get 32 MiB (places.go): a request takes its place, in bytes, before it begins, or
+// waits, and after ten seconds is told to come back. The rest goes on beside them.
+//
+// An export has its root, and every block of its path, before a header goes out, with
+// HEAD and If-None-Match too.
+//
 // # What strangers may ask for
 //
 // [ServePolicy] decides it. With "sites", a CID is served when it is pinned here,
@@ -142,9 +160,10 @@
 // failed fetch, the response writer replaces by what errors.go says, so a visitor
 // sees one plain sentence and never an internal address; the cause goes into the
 // access log. Content that is not what it says it is gets 422, not 500: nobody can mend
-// it here. A failure after the first byte cuts the response short: the
-// connection is closed before Content-Length is reached, or the CAR stream ends
-// in an error mark, so nobody takes it for complete.
+// it here. A failure after the first byte cuts the response short, whatever it is:
+// on HTTP/1.1 the connection is closed without the last chunk or before Content-Length
+// is reached, on HTTP/2 the stream is reset, so nobody takes it for complete. Refusals
+// and failures carry no ETag and are never immutable.
 //
 // All exported methods may be called at any time from any goroutine.
 package gateway

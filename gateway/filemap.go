@@ -9,12 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/ipld/unixfs"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
-	"github.com/shoal-cdn/shoal/dag"
 )
 
 // fileMap says in which blocks the bytes of a UnixFS file lie. With it, a file is
@@ -99,10 +97,14 @@ func (g *Gateway) readAll(m *fileMap) func(context.Context) ([]byte, error) {
 type mapper struct {
 	ctx    context.Context
 	blocks *blockService
-	most   int // leaves, and blocks read: a small DAG can have endless paths to nothing
-	read   int
+	most   int
+	inner  int // nodes
 	m      *fileMap
 }
+
+// maxMappedNodes bounds the inner nodes of a file that is mapped: nobody pays for the walk
+// with the bytes that he gets. With 174 links each, they are above 180 GB.
+const maxMappedNodes = 4096
 
 // add appends what lies below c, which has size bytes; -1 when that is not known.
 // Whether a block of the codec dag-pb is a leaf or an index block only the block
@@ -111,44 +113,44 @@ func (w *mapper) add(c cid.Cid, size int64, look bool) error {
 	if size >= 0 && (c.Prefix().Codec == cid.Raw || !look) {
 		return w.leaf(c, size)
 	}
-	if w.read++; w.read > w.most {
-		return errNoMap
-	}
 	b, err := w.blocks.GetBlock(w.ctx, c)
 	if err != nil {
 		return err
 	}
-	links, sizes, data, err := readIndex(b)
+	n, err := readNode(c.Prefix().Codec, b.RawData())
 	if err != nil {
 		return err
 	}
-	if len(links) == 0 {
-		if size >= 0 && size != int64(len(data)) {
-			return errNoMap
-		}
-		return w.leaf(c, int64(len(data)))
+	if !n.isFile() || size >= 0 && size != n.size {
+		return errNoMap
 	}
-	if len(data) > 0 || len(links) != len(sizes) {
+	if n.links.count == 0 {
+		return w.leaf(c, n.size)
+	}
+	if w.inner++; len(n.content) > 0 || n.empty > 0 || w.inner > maxMappedNodes {
 		return errNoMap
 	}
 	if len(w.m.index) < maxStands {
 		w.m.index = append(w.m.index, c)
 	}
-	begin := w.m.size
-	for i, l := range links {
-		before := len(w.m.leaves)
-		if err := w.add(l, int64(sizes[i]), look); err != nil {
+	for first := true; ; first = false {
+		link, ok, err := n.links.next()
+		if err != nil || !ok {
 			return err
 		}
-		if i == 0 && l.Prefix().Codec != cid.Raw {
+		l, err := link.cid()
+		if err != nil {
+			return err
+		}
+		before := len(w.m.leaves)
+		if err := w.add(l, n.sizes.next(), look); err != nil {
+			return err
+		}
+		if first && l.Prefix().Codec != cid.Raw {
 			// The children of one index block are equally deep.
 			look = len(w.m.leaves) != before+1 || w.m.leaves[before].cid != l
 		}
 	}
-	if size >= 0 && w.m.size-begin != size {
-		return errNoMap
-	}
-	return nil
 }
 
 func (w *mapper) leaf(c cid.Cid, size int64) error {
@@ -163,30 +165,16 @@ func (w *mapper) leaf(c cid.Cid, size int64) error {
 	return nil
 }
 
-// readIndex returns what a block of a file links to, how many bytes lie below each
-// link, and the file's bytes in the block itself.
-func readIndex(b blocks.Block) (links []cid.Cid, sizes []uint64, data []byte, err error) {
-	if b.Cid().Prefix().Codec == cid.Raw {
-		return nil, nil, b.RawData(), nil
+// readLeaf returns the bytes of a leaf, which must be as many as a map says.
+func readLeaf(b blocks.Block, size int64) ([]byte, error) {
+	n, err := readNode(b.Cid().Prefix().Codec, b.RawData())
+	if err == nil && (!n.isFile() || n.links.count > 0 || n.size != size) {
+		err = errNoMap
 	}
-	if b.Cid().Prefix().Codec != cid.DagProtobuf {
-		return nil, nil, nil, errNoMap
-	}
-	below, message, err := dag.Node(b.RawData(), dag.MaxLinks)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
+		return nil, fmt.Errorf("block %s: %w: it is not the leaf of %d bytes that it should be", b.Cid(), err, size)
 	}
-	fs, err := unixfs.FSNodeFromBytes(message)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", errNoMap, err)
-	}
-	if t := fs.Type(); t != unixfs.TFile && t != unixfs.TRaw {
-		return nil, nil, nil, errNoMap
-	}
-	for _, l := range below {
-		links = append(links, l.CID)
-	}
-	return links, fs.BlockSizes(), fs.Data(), nil
+	return n.content, nil
 }
 
 // writeLeaves answers from a leaf that is in memory, if the span lies in one. It
@@ -201,8 +189,8 @@ func (h *hit) writeLeaves(w http.ResponseWriter) bool {
 	if err != nil || src != block.Memory {
 		return h.writePart(w, leaves[0], begin)
 	}
-	links, _, data, err := readIndex(b)
-	if err != nil || len(links) > 0 || int64(len(data)) != leaves[0].end-begin {
+	data, err := readLeaf(b, leaves[0].end-begin)
+	if err != nil {
 		return false
 	}
 	h.g.metrics.block(src, len(b.RawData()))
@@ -354,10 +342,7 @@ func (r *leafReader) next() ([]byte, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	links, _, data, err := readIndex(b)
-	if err == nil && (len(links) > 0 || int64(len(data)) != leaf.end-begin) {
-		err = fmt.Errorf("block %s: %w: it is not the leaf of %d bytes that it should be", leaf.cid, errNoMap, leaf.end-begin)
-	}
+	data, err := readLeaf(b, leaf.end-begin)
 	r.leaves, r.begin = r.leaves[1:], leaf.end
 	r.looked = max(0, r.looked-1)
 	return data, begin, err

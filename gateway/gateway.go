@@ -117,7 +117,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	end()
 	g.ended = ended
 	service := &blockService{
-		blocks: deps.Blocks, misses: g.misses, metrics: m,
+		blocks: deps.Blocks, misses: g.misses, pages: newPlaces(maxPages), exports: newPlaces(maxExports), metrics: m,
 		parallel: opts.FetchParallel,
 	}
 	g.service = service

@@ -122,10 +122,14 @@ func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRec
 	defer func() {
 		g.recovered(recover(), rw)
 		g.misses.leave(rec)
+		leavePlaces(rec)
 		if rw.status == 0 && !rw.abort {
 			rw.WriteHeader(http.StatusOK)
 		}
 		rw.finish()
+		if rec.broken.Load() && !rw.discard {
+			rw.abort = true
+		}
 		cancel()
 		g.metrics.inFlight.Dec()
 		g.account(r, rw, rec, host, uri)

@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 )
 
@@ -22,6 +25,7 @@ const maxPathSteps = 1 << 15
 // of the blocks that it stands for.
 type pathCache struct {
 	steps   *lru.Cache[pathStep, *pathTarget]
+	blocks  *blockService
 	resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error)
 	use     func(...cid.Cid)
 }
@@ -39,16 +43,24 @@ type pathTarget struct {
 	used   moment
 }
 
-func newPathCache(resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error), use func(...cid.Cid)) *pathCache {
+// errInsideBlock says that a path leads into the middle of a block. Only a resolution of
+// it as a whole says where.
+var errInsideBlock = errors.New("the path leads into a block")
+
+// maxFollowed bounds the bytes that are decoded to follow a path into a block: boxo's
+// resolver begins anew for each name of it.
+const maxFollowed = 64 << 20
+
+func newPathCache(service *blockService, resolve func(context.Context, path.ImmutablePath) (bgw.ContentPathMetadata, error), use func(...cid.Cid)) *pathCache {
 	steps, _ := lru.New[pathStep, *pathTarget](maxPathSteps) // fails for sizes below 1 only
-	return &pathCache{steps: steps, resolve: resolve, use: use}
+	return &pathCache{steps: steps, blocks: service, resolve: resolve, use: use}
 }
 
 // shortest returns a path of one CID that leads to the same content as p, and the
-// CIDs that p passes on its way there. It reports false when there is none: the
-// path leads nowhere, into the middle of a block, or cannot be followed now. Only
-// a resolution of p as a whole says what is wrong then.
-func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.ImmutablePath, []cid.Cid, bool) {
+// CIDs that p passes on its way there. Its error is a *resolver.ErrNoLink where p leads
+// nowhere, errInsideBlock, or why p cannot be followed now. With a trail in ctx, all
+// blocks on the way are read.
+func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.ImmutablePath, []cid.Cid, error) {
 	names := strings.Split(p.String(), "/")[3:]
 	at := p.RootCid()
 	var passed []cid.Cid
@@ -56,43 +68,76 @@ func (c *pathCache) shortest(ctx context.Context, p path.ImmutablePath) (path.Im
 		if name == "" {
 			continue // a slash at the end
 		}
-		next, ok := c.step(ctx, at, name)
-		if !ok {
-			return p, nil, false
+		next, err := c.step(ctx, at, name, len(names))
+		if err != nil {
+			return p, nil, err
 		}
 		passed = append(passed, at)
 		at = next
 	}
-	return path.FromCid(at), passed, true
+	return path.FromCid(at), passed, nil
 }
 
-func (c *pathCache) step(ctx context.Context, folder cid.Cid, name string) (cid.Cid, bool) {
+// step returns where a name leads, one of so many names of a path.
+func (c *pathCache) step(ctx context.Context, folder cid.Cid, name string, names int) (cid.Cid, error) {
 	rec := recordOf(ctx)
-	if to, ok := c.steps.Get(pathStep{folder, name}); ok {
-		rec.pass(to.blocks)
-		if to.used.first(time.Now()) {
-			c.use(to.blocks...)
+	if ctx.Value(trailKey{}) == nil {
+		if to, ok := c.steps.Get(pathStep{folder, name}); ok {
+			rec.pass(to.blocks)
+			if to.used.first(time.Now()) {
+				c.use(to.blocks...)
+			}
+			return to.cid, nil
 		}
-		return to.cid, true
-	}
-	p, err := path.Join(path.FromCid(folder), name)
-	if err != nil {
-		return cid.Undef, false
-	}
-	ip, err := path.NewImmutablePath(p)
-	if err != nil || len(ip.Segments()) != 3 {
-		return cid.Undef, false // a name such as ".." is none
 	}
 	rec.beginStep()
-	md, err := c.resolve(ctx, ip)
-	if err != nil || len(md.LastSegmentRemainder) > 0 {
-		return cid.Undef, false
+	next, err := lookUp(ctx, c.blocks, folder, name)
+	if errors.Is(err, errNoUnixFS) {
+		next, err = c.insideBlock(ctx, folder, name, names)
 	}
-	to := &pathTarget{cid: md.LastSegment.RootCid(), blocks: rec.endStep(folder, md.LastSegment.RootCid())}
+	if err != nil {
+		return cid.Undef, err
+	}
+	to := &pathTarget{cid: next, blocks: rec.endStep(folder, next)}
 	rec.pass(to.blocks)
 	// The name came with a request, whose memory it would hold on to.
 	c.steps.Add(pathStep{folder, strings.Clone(name)}, to)
-	return to.cid, true
+	return next, nil
+}
+
+// insideBlock follows a name in what is not UnixFS, by boxo's resolver, which decodes the
+// block for it.
+func (c *pathCache) insideBlock(ctx context.Context, folder cid.Cid, name string, names int) (cid.Cid, error) {
+	b, err := c.blocks.GetBlock(ctx, folder)
+	if err != nil {
+		return cid.Undef, err
+	}
+	p, err := path.Join(path.FromCid(folder), name)
+	if err != nil {
+		return cid.Undef, err
+	}
+	ip, err := path.NewImmutablePath(p)
+	if err != nil || len(ip.Segments()) != 3 {
+		return cid.Undef, &resolver.ErrNoLink{Name: name, Node: folder} // a name such as ".." is none
+	}
+	bytes, rec := decodedSize(b), recordOf(ctx)
+	if len(b.RawData())*names > maxFollowed {
+		return cid.Undef, fmt.Errorf("%w: it is too large for a path of %d names", errNode, names)
+	}
+	if f := c.blocks.pages.hold(ctx, bytes); f != nil {
+		return cid.Undef, c.blocks.fail(rec, f)
+	}
+	md, err := c.resolve(ctx, ip)
+	if err != nil || len(md.LastSegmentRemainder) == 0 {
+		_ = c.blocks.pages.extend(rec, -bytes)
+	}
+	switch {
+	case err != nil:
+		return cid.Undef, err
+	case len(md.LastSegmentRemainder) > 0:
+		return cid.Undef, errInsideBlock // the place stays for the resolution as a whole
+	}
+	return md.LastSegment.RootCid(), nil
 }
 
 func (c *pathCache) clear() { c.steps.Purge() }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -60,17 +61,17 @@ func TestShortestPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		short, passed, ok := e.backend.paths.shortest(t.Context(), ip)
-		if want := e.shelf.child(t, root, ends...); !ok || short.RootCid() != want || len(passed) != len(ends) {
-			t.Errorf("%s: %s past %v, %v; want %s", given, short, passed, ok, want)
+		short, passed, err := e.backend.paths.shortest(t.Context(), ip)
+		if want := e.shelf.child(t, root, ends...); err != nil || short.RootCid() != want || len(passed) != len(ends) {
+			t.Errorf("%s: %s past %v, %v; want %s", given, short, passed, err, want)
 		}
 	}
 	// A step into a block that is no folder has no end of its own.
 	c := e.shelf.raw(t, 0x71, []byte("\xa1\x61a\xa1\x61b\x01")) // {"a": {"b": 1}} in dag-cbor
 	p, _ := path.NewPath("/ipfs/" + c.String() + "/a/b")
 	ip, _ := path.NewImmutablePath(p)
-	if short, _, ok := e.backend.paths.shortest(t.Context(), ip); ok {
-		t.Errorf("a path into a block became %s", short)
+	if short, _, err := e.backend.paths.shortest(t.Context(), ip); !errors.Is(err, errInsideBlock) {
+		t.Errorf("a path into a block became %s, %v", short, err)
 	}
 	e.get("http://127.0.0.1"+ip.String()+"?format=dag-json").want(t, 501, "")
 	empty := merkledag.NodeWithData(nil)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +55,10 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 		}
 		g.settleIfRange(r, p)
 		settleRange(r, next)
+		if f := g.look(r, p); f != nil {
+			f.write(w)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -80,6 +86,46 @@ func (g *Gateway) settleIfRange(r *http.Request, p path.Path) {
 		}
 	}
 	r.Header.Del("Range")
+}
+
+// look finds out what the request wants to be made of the content, and fetches what must
+// be seen before anything is said of it: boxo answers If-None-Match for an export without
+// looking for its root, and * (RFC 9110, section 13.1.2) for any content. A path that leads
+// nowhere is left to boxo.
+func (g *Gateway) look(r *http.Request, p path.Path) *failure {
+	ctx := r.Context()
+	rec := recordOf(ctx)
+	rec.head = r.Method == http.MethodHead
+	asked, err := url.ParseRequestURI(r.RequestURI)
+	rec.list = err == nil && strings.HasSuffix(asked.Path, "/") || r.URL.Query().Get("go-get") == "1"
+	rec.view = wantsPage(r)
+	if tags := r.Header.Values("If-None-Match"); len(tags) == 0 || !wantsExport(r) && !strings.Contains(strings.Join(tags, ","), "*") {
+		return nil
+	}
+	ip, _, _, err := g.backend.ResolveMutable(ctx, p)
+	if err == nil {
+		_, _, err = g.backend.find(ctx, ip)
+	}
+	if err == nil {
+		return nil
+	}
+	return rec.firstFailure()
+}
+
+// wantsExport reports whether a CAR or a TAR may be asked for.
+func wantsExport(r *http.Request) bool {
+	format, accept := r.URL.Query().Get("format"), strings.Join(r.Header.Values("Accept"), ",")
+	return format == "car" || format == "tar" || strings.Contains(accept, "application/vnd.ipld.car") || strings.Contains(accept, "application/x-tar")
+}
+
+// formats are the values of ?format= that boxo knows.
+var formats = []string{"raw", "car", "tar", "json", "cbor", "dag-json", "dag-cbor", "ipns-record"}
+
+// wantsPage reports whether boxo would show a value of dag-cbor or dag-json on a page.
+func wantsPage(r *http.Request) bool {
+	accept := r.Header.Values("Accept")
+	return len(accept) > 0 && strings.Contains(accept[0], "text/html") && !slices.ContainsFunc(accept, namesFormat) &&
+		!slices.Contains(formats, r.URL.Query().Get("format")) && r.URL.Query().Get("download") != "true"
 }
 
 func isContentPath(p string) bool {

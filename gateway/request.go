@@ -37,7 +37,15 @@ type requestRecord struct {
 	moves  uint64     // how often sites' content had moved when the request came in
 	bySite bool       // the policy allows it because a site has it, see guard
 
+	head bool // HEAD: nobody reads what an answer has in it
+	view bool // a value of dag-cbor or dag-json would be shown as a page
+	list bool // a folder would be listed, and not redirected to
+	// placed are its places for what is made of the content, in bytes. Only the request's
+	// own goroutine uses it.
+	placed map[*places]int64
+
 	answering atomic.Bool // the first byte is on its way
+	broken    atomic.Bool // what is being sent cannot be had to its end
 
 	mu        sync.Mutex
 	blocks    [len(block.Sources)]sourceCount
@@ -56,17 +64,17 @@ type requestRecord struct {
 
 	// What boxo read to answer; see capture.go.
 	contentPath string
-	index       []cid.Cid  // the index blocks that were read since the last step
-	passed      []cid.Cid  // the blocks on the paths that were followed
-	resolved    string     // the content path without names
-	ruled       bool       // there is nothing at it, and the site's rules were asked
-	leaf        []byte     // the raw block that was read last
-	files       []openFile // what was opened, in order
+	index       []cid.Cid    // the index blocks that were read since the last step
+	passed      []cid.Cid    // the blocks on the paths that were followed
+	resolved    string       // the content path without names
+	ruled       bool         // there is nothing at it, and the site's rules were asked
+	leaf        []byte       // the raw block that was read last
+	files       []openedFile // what was opened, in order
 	name        nameAnswer
 }
 
-// openFile is what a content path led to.
-type openFile struct {
+// openedFile is what a content path led to.
+type openedFile struct {
 	cid   cid.Cid
 	dated bool // it says itself when it was changed
 }
@@ -97,14 +105,14 @@ func (r *requestRecord) lastLeaf() []byte {
 func (r *requestRecord) opened(md bgw.ContentPathMetadata) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.files = append(r.files, openFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
+	r.files = append(r.files, openedFile{md.LastSegment.RootCid(), !md.ModTime.IsZero()})
 }
 
 // dated reports whether content that was opened says itself when it was changed.
 func (r *requestRecord) dated() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.files, func(f openFile) bool { return f.dated })
+	return slices.ContainsFunc(r.files, func(f openedFile) bool { return f.dated })
 }
 
 // named notes where a mutable content path leads.
@@ -188,6 +196,14 @@ func (r *requestRecord) failed(f *failure) {
 	if r.failure == nil {
 		r.failure = f
 	}
+}
+
+// brokeOff notes that what the request reads breaks off here. It returns the error that
+// says so.
+func (r *requestRecord) brokeOff(f *failure) error {
+	r.failed(f)
+	r.broken.Store(true)
+	return f.forBoxo()
 }
 
 func (r *requestRecord) firstFailure() *failure {

@@ -188,23 +188,6 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// A CAR has no length to fall short of; it ends in a mark that no reader takes.
-func TestCARCutShort(t *testing.T) {
-	e := newEdge(t, nil)
-	root := website(t, e.shelf)
-	leaf := e.shelf.child(t, root, "css", "site.css")
-	e.shelf.hook(func(_ context.Context, c cid.Cid) error {
-		if c.Equals(leaf) {
-			return &block.UnavailableError{Cid: c, From: secretAddress, Err: errors.New("cut")}
-		}
-		return nil
-	})
-	a := e.get("http://127.0.0.1/ipfs/"+root.String()+"?format=car").want(t, 200, "CAR stream truncated")
-	if strings.Contains(fmt.Sprint(a.Header)+a.body, "10.66.77") {
-		t.Error("shows an internal address")
-	}
-}
-
 func (e *edge) blockServiceParallel(n int) { e.trees.blocks.parallel = n }
 
 func TestStalledClientIsCutOff(t *testing.T) {

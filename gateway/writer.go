@@ -32,6 +32,8 @@ type responseWriter struct {
 	err       error // of the connection
 }
 
+var errBrokenOff = errors.New("the answer broke off")
+
 // writeStep is the most that is handed to the connection under one deadline. With
 // the default of 30 s, a client that reads slower than 2 kB/s counts as stalled.
 const writeStep = 64 << 10
@@ -58,8 +60,16 @@ func (w *responseWriter) WriteHeader(code int) {
 	w.status = code
 	h := w.Header()
 	settleContentLocation(h)
-	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests || code == http.StatusUnprocessableEntity || f != nil {
+	switch {
+	case f != nil, code >= http.StatusInternalServerError, code == http.StatusTooManyRequests, code == http.StatusUnprocessableEntity:
 		forgetContent(h)
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		// Its Content-Range says how long the content is (RFC 9110, section 15.5.17).
+		size := h["Content-Range"]
+		forgetContent(h)
+		h["Content-Range"] = size
+	case code >= http.StatusBadRequest && h.Get("Cache-Control") == immutableCacheControl && h.Get("Content-Type") != "text/html":
+		forgetContent(h) // a refusal, and not a site's own page for what it lacks
 	}
 	if f != nil {
 		w.announce()
@@ -88,7 +98,8 @@ func (w *responseWriter) WriteHeader(code int) {
 func (w *responseWriter) decide(code int) (int, *failure) {
 	f := w.rec.firstFailure()
 	switch {
-	case f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError):
+	case f != nil && (code == f.status || code == http.StatusNotFound || code >= http.StatusInternalServerError ||
+		w.rec.broken.Load() && code < http.StatusMultipleChoices):
 		return f.status, f
 	case code == http.StatusInternalServerError:
 		// Our own failures are known. What else boxo has an internal error for, is
@@ -162,6 +173,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	if w.discard {
 		return len(p), nil
+	}
+	if w.rec.broken.Load() {
+		// boxo ends an export that broke off with words, after which it would be a
+		// message like any other.
+		return 0, errBrokenOff
 	}
 	if w.capturing() {
 		w.capture.write(p)

@@ -32,13 +32,13 @@ what it does not count, such as the kernel's buffers for the Pod's connections.
 
 {{/*
 Bytes that the process needs beside its content and an eighth of it
-(docs/OPERATE.md): 64 MiB, 56 KiB for each request that waits for content, and 54
+(docs/OPERATE.md): 64 and 32 MiB, 56 KiB for each request that waits for content, and 54
 for each block on disk, taken to be 64 KiB long, as in websites of small files.
 */}}
 {{- define "shoal.memoryBeside" -}}
 {{- $requests := mul (int64 .Values.config.gateway.max_requests) 57344 -}}
 {{- $index := mul (div (include "shoal.cacheDisk" . | int64) 65536) 54 -}}
-{{- add 67108864 $requests $index -}}
+{{- add 100663296 $requests $index -}}
 {{- end -}}
 
 {{/* Bytes of content in memory: what fits into what the runtime may use. */}}

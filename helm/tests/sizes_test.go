@@ -88,7 +88,7 @@ func TestMemory(t *testing.T) {
 		requests int64
 		size     string
 	}{
-		{"512Mi", 512 * mib, 4096, "20Gi"}, {"1Gi", gib, 4096, "20Gi"}, {"64Gi", 64 * gib, 100_000, "4Ti"}, {"2G", 2e9, 4096, "500Gi"}, {"128Mi", 128 * mib, 256, "1Gi"},
+		{"512Mi", 512 * mib, 4096, "20Gi"}, {"1Gi", gib, 4096, "20Gi"}, {"64Gi", 64 * gib, 100_000, "4Ti"}, {"2G", 2e9, 4096, "500Gi"}, {"192Mi", 192 * mib, 256, "1Gi"},
 	} {
 		list := release{name: "edge", namespace: "web", values: []string{fmt.Sprintf(
 			"{resources: {limits: {memory: %s}, requests: {memory: 128Mi}}, config: {gateway: {max_requests: %d}}, persistence: {size: %s}}", c.limit, c.requests, c.size)}}.must(t)
@@ -105,7 +105,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: GOMEMLIMIT is %d", c.limit, goLimit)
 		}
 		cache := settings(t, list).Cache
-		beside := 64*mib + c.requests*56<<10 + cache.Disk/(64<<10)*54
+		beside := 96*mib + c.requests*56<<10 + cache.Disk/(64<<10)*54
 		if needs := cache.Memory + cache.Memory/8 + beside; needs > goLimit || needs < goLimit-2*mib {
 			t.Errorf("%s: a cache of %d needs %d, and the runtime may use %d", c.limit, cache.Memory, needs, goLimit)
 		}
@@ -145,7 +145,7 @@ func TestMemoryRuleIsTheEdges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"`cache.memory` x 1.125 + 64 MiB", "54 bytes for each block on disk", "56 KiB for each request that waits for content"} {
+	for _, part := range []string{"`cache.memory` x 1.125 + 64 MiB", "32 MiB for answers that are made", "54 bytes for each block on disk", "56 KiB for each request that waits for content"} {
 		if !strings.Contains(string(text), part) {
 			t.Errorf("docs/OPERATE.md has another rule for memory than the chart (templates/_sizes.tpl): it lacks %q", part)
 		}

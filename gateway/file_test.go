@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	bgw "github.com/ipfs/boxo/gateway"
-	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -39,15 +37,18 @@ func aheadBackend(t *testing.T, s *shelf) *backend {
 
 func readSpan(ctx context.Context, b *backend, c cid.Cid, ranges ...bgw.ByteRange) ([]byte, error) {
 	ctx = withRecord(ctx, &requestRecord{start: time.Now(), sites: &siteTable{}})
-	_, resp, ok := b.openAhead(ctx, path.FromCid(c), ranges)
-	if !ok {
-		return nil, errors.New("not opened")
+	root, err := b.service.GetBlock(ctx, c)
+	if err != nil {
+		return nil, err
 	}
-	defer resp.Close()
-	block, _ := recordOf(ctx).remembered(c)
-	m, _ := flatMap(block)
-	s, _ := spanOf(ranges, m.size)
-	r := newSpanReader(ctx, b.service, m, s)
+	n, err := readNode(c.Prefix().Codec, root.RawData())
+	if err != nil {
+		return nil, err
+	}
+	r, err := newFileReader(ctx, b.service, root, n, spanOf(ranges, n.size))
+	if err != nil {
+		return nil, err
+	}
 	defer r.Close()
 	return io.ReadAll(r)
 }
@@ -112,26 +113,5 @@ func TestOnlyTheAskedPartIsFetched(t *testing.T) {
 				t.Errorf("%d blocks were asked for", n)
 			}
 		})
-	}
-}
-
-func TestWhatCannotBeReadAheadIsLeftAlone(t *testing.T) {
-	s := newShelf()
-	deep := s.file(t, randomBytes(3, 20*1024)).Cid() // more leaves than fit below one block
-	single := s.file(t, []byte("one leaf")).Cid()
-	folder := s.tree(t, map[string]string{"a": "x"})
-	for name, c := range map[string]cid.Cid{"a deep file": deep, "a single block": single, "a folder": folder} {
-		b, _, err := s.Get(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m, ok := flatMap(b); ok {
-			t.Errorf("%s has a map of %d leaves", name, len(m.leaves))
-		}
-	}
-	for _, ranges := range [][]bgw.ByteRange{{{From: 10}}, {{From: -11}}, {{From: 0}, {From: 5}}} {
-		if s, ok := spanOf(ranges, 10); ok {
-			t.Errorf("%v of 10 bytes is %v", ranges, s)
-		}
 	}
 }

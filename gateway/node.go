@@ -1,0 +1,309 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/ipfs/boxo/files"
+	"github.com/ipfs/boxo/ipld/unixfs"
+	unixfspb "github.com/ipfs/boxo/ipld/unixfs/pb"
+	"github.com/ipfs/go-cid"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// errNode is wrapped by the errors of blocks that are not the nodes they should be.
+var errNode = errors.New("the block is not well formed")
+
+// linkList reads the links of a dag-pb block (https://ipld.io/specs/codecs/dag-pb/spec/)
+// one after the other, where they lie: a decoded link takes ten times the bytes, and a
+// block of 2 MiB can have a hundred thousand.
+type linkList struct {
+	rest  []byte // from the next link on
+	count int    // links in rest
+}
+
+// dagLink is a link as it lies in its block.
+type dagLink struct {
+	hash, name []byte
+	size       uint64 // of the DAG below, as the writer has it
+}
+
+// cid returns where the link leads.
+func (l dagLink) cid() (cid.Cid, error) {
+	c, err := cid.Cast(l.hash)
+	if err != nil {
+		return cid.Undef, fmt.Errorf("%w: %w", errNode, err)
+	}
+	return c, nil
+}
+
+// readDAG takes a dag-pb block apart into its links and its data.
+func readDAG(block []byte) (linkList, []byte, error) {
+	var links linkList
+	var data []byte
+	hasData, begin, end := false, -1, 0
+	for at := 0; at < len(block); {
+		num, typ, n := protowire.ConsumeTag(block[at:])
+		if n < 0 || typ != protowire.BytesType {
+			return links, nil, fmt.Errorf("%w: no dag-pb", errNode)
+		}
+		value, m := protowire.ConsumeBytes(block[at+n:])
+		if m < 0 {
+			return links, nil, fmt.Errorf("%w: it is cut off", errNode)
+		}
+		switch {
+		case num == 1 && !hasData:
+			data, hasData = value, true
+		case num == 2 && (begin < 0 || end == at):
+			if begin < 0 {
+				begin = at
+			}
+			end = at + n + m
+			links.count++
+		default:
+			return links, nil, fmt.Errorf("%w: dag-pb with a field %d too many", errNode, num)
+		}
+		at += n + m
+	}
+	if begin >= 0 {
+		links.rest = block[begin:end]
+	}
+	return links, data, nil
+}
+
+// next returns the next link; ok is false at the end.
+func (l *linkList) next() (link dagLink, ok bool, err error) {
+	if l.count == 0 {
+		return dagLink{}, false, nil
+	}
+	_, _, n := protowire.ConsumeTag(l.rest)
+	value, m := protowire.ConsumeBytes(l.rest[n:])
+	l.rest, l.count = l.rest[n+m:], l.count-1
+	for len(value) > 0 {
+		num, typ, n := protowire.ConsumeTag(value)
+		m := -1
+		switch {
+		case n < 0:
+		case num == 1 && typ == protowire.BytesType:
+			link.hash, m = protowire.ConsumeBytes(value[n:])
+		case num == 2 && typ == protowire.BytesType:
+			link.name, m = protowire.ConsumeBytes(value[n:])
+		case num == 3 && typ == protowire.VarintType:
+			link.size, m = protowire.ConsumeVarint(value[n:])
+		}
+		if m < 0 {
+			return dagLink{}, false, fmt.Errorf("%w: it has a link that is none", errNode)
+		}
+		value = value[n+m:]
+	}
+	return link, true, nil
+}
+
+// find returns the first link of a name.
+func (l linkList) find(name []byte) (dagLink, bool, error) {
+	for {
+		link, ok, err := l.next()
+		if !ok || err != nil || bytes.Equal(link.name, name) {
+			return link, ok, err
+		}
+	}
+}
+
+// treeSize is what a node's DAG takes, in bytes, as far as its links say.
+func (l linkList) treeSize(block []byte) (int64, error) {
+	sum := uint64(len(block))
+	for {
+		link, ok, err := l.next()
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		if sum += link.size; link.size > math.MaxInt64 || sum > math.MaxInt64 {
+			return 0, fmt.Errorf("%w: its size is larger than any", errNode)
+		}
+	}
+	return int64(sum), nil
+}
+
+// node is a UnixFS node (https://specs.ipfs.tech/unixfs/) as it lies in its block.
+type node struct {
+	kind    unixfspb.Data_DataType
+	links   linkList
+	sizes   sizeList // of the bytes below each link
+	content []byte   // a file's own bytes, before those below it; a link's target; a shard's bitmap
+	size    int64    // of a file: its own bytes and those below its links
+	empty   int      // links without bytes below them
+
+	hashType, fanout uint64
+	mode             uint32
+	modTime          time.Time
+}
+
+// readNode reads the node in a block of the codec dag-pb or raw. The sizes that a file
+// states must be those of its parts. With an error it returns what was read before.
+func readNode(codec uint64, block []byte) (*node, error) {
+	if codec == cid.Raw {
+		return &node{kind: unixfs.TFile, content: block, size: int64(len(block))}, nil
+	}
+	if codec != cid.DagProtobuf {
+		return &node{kind: -1}, fmt.Errorf("%w: codec %#x has no files", errNode, codec)
+	}
+	links, data, err := readDAG(block)
+	if err != nil {
+		return &node{kind: -1}, err
+	}
+	n := &node{links: links, kind: -1}
+	return n, n.readFields(data)
+}
+
+// readFields reads the UnixFS message.
+func (n *node) readFields(data []byte) error {
+	stated, hasSize, sum := uint64(0), false, uint64(0)
+	n.sizes.rest = data
+	for rest := data; len(rest) > 0; {
+		num, typ, tag := protowire.ConsumeTag(rest)
+		if tag < 0 {
+			return fmt.Errorf("%w: no UnixFS", errNode)
+		}
+		var v uint64
+		var b []byte
+		m := 0
+		switch typ {
+		case protowire.VarintType:
+			v, m = protowire.ConsumeVarint(rest[tag:])
+		case protowire.BytesType:
+			b, m = protowire.ConsumeBytes(rest[tag:])
+		default:
+			m = protowire.ConsumeFieldValue(num, typ, rest[tag:])
+		}
+		if m < 0 {
+			return fmt.Errorf("%w: no UnixFS", errNode)
+		}
+		rest = rest[tag+m:]
+		switch num {
+		case 1:
+			n.kind = unixfspb.Data_DataType(min(v, math.MaxInt32))
+		case 2:
+			n.content = b
+		case 3:
+			stated, hasSize = v, true
+		case 4:
+			if err := n.addSizes(typ, v, b, &sum); err != nil {
+				return err
+			}
+		case 5:
+			n.hashType = v
+		case 6:
+			n.fanout = v
+		case 7:
+			n.mode = uint32(v & 0xFFF)
+		case 8:
+			n.modTime = readTime(b)
+		}
+	}
+	if n.kind < 0 {
+		return fmt.Errorf("%w: no UnixFS", errNode)
+	}
+	return n.settleSize(stated, hasSize, sum)
+}
+
+// addSizes counts what one field of blocksizes adds.
+func (n *node) addSizes(typ protowire.Type, v uint64, packed []byte, sum *uint64) error {
+	for one := typ == protowire.VarintType; one || len(packed) > 0; one = false {
+		if !one {
+			var m int
+			if v, m = protowire.ConsumeVarint(packed); m < 0 {
+				return fmt.Errorf("%w: no UnixFS", errNode)
+			}
+			packed = packed[m:]
+		}
+		if *sum += v; v > math.MaxInt64 || *sum > math.MaxInt64 {
+			return fmt.Errorf("%w: its size is larger than any", errNode)
+		}
+		if n.sizes.count++; v == 0 {
+			n.empty++
+		}
+	}
+	return nil
+}
+
+// settleSize compares what a file says of its size with its parts.
+func (n *node) settleSize(stated uint64, hasSize bool, sum uint64) error {
+	if n.kind != unixfs.TFile && n.kind != unixfs.TRaw {
+		return nil
+	}
+	if n.sizes.count != n.links.count {
+		return fmt.Errorf("%w: a file with %d links and %d sizes", errNode, n.links.count, n.sizes.count)
+	}
+	size := uint64(len(n.content)) + sum
+	if size > math.MaxInt64 || hasSize && stated != size {
+		return fmt.Errorf("%w: a file of %d bytes that says it has %d", errNode, size, stated)
+	}
+	n.size = int64(size)
+	return nil
+}
+
+func (n *node) isFile() bool   { return n.kind == unixfs.TFile || n.kind == unixfs.TRaw }
+func (n *node) isFolder() bool { return n.kind == unixfs.TDirectory || n.kind == unixfs.THAMTShard }
+
+// perm returns the permission bits that the node states; 0 for none.
+func (n *node) perm() os.FileMode { return files.UnixPermsToModePerms(n.mode) }
+
+// readTime reads UnixFS 1.5's mtime; zero for none.
+func readTime(b []byte) time.Time {
+	var seconds, nanos uint64
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return time.Time{}
+		}
+		m := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if m < 0 {
+			return time.Time{}
+		}
+		switch {
+		case num == 1 && typ == protowire.VarintType:
+			seconds, _ = protowire.ConsumeVarint(b[n:])
+		case num == 2 && typ == protowire.Fixed32Type:
+			v, _ := protowire.ConsumeFixed32(b[n:])
+			nanos = uint64(v)
+		}
+		b = b[n+m:]
+	}
+	if seconds == 0 && nanos == 0 || nanos >= 1e9 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), int64(nanos))
+}
+
+// sizeList reads a file's blocksizes one after the other, packed or not.
+type sizeList struct {
+	rest, packed []byte
+	count        int
+}
+
+// next returns the next size. It must not be called more often than count says.
+func (s *sizeList) next() int64 {
+	for len(s.packed) == 0 && len(s.rest) > 0 {
+		num, typ, n := protowire.ConsumeTag(s.rest)
+		value := s.rest[n:]
+		s.rest = value[protowire.ConsumeFieldValue(num, typ, value):]
+		switch {
+		case num != 4:
+		case typ == protowire.VarintType:
+			v, _ := protowire.ConsumeVarint(value)
+			return int64(v)
+		case typ == protowire.BytesType:
+			s.packed, _ = protowire.ConsumeBytes(value)
+		}
+	}
+	v, n := protowire.ConsumeVarint(s.packed)
+	s.packed = s.packed[max(n, 0):]
+	return int64(v)
+}
