@@ -255,7 +255,7 @@ func TestSlowFleetIsCutShort(t *testing.T) {
 		return false
 	}}
 	o, out := fleetOptions(t, s)
-	o.JSON, o.Requests, o.Limit, o.Edges = true, 100_000, 150*time.Millisecond, 2
+	o.JSON, o.Requests, o.Limit, o.Edges = true, 100_000, time.Second, 2
 	if err := demo.Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

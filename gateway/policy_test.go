@@ -252,6 +252,7 @@ func TestMissingBranchDoesNotHideTheRest(t *testing.T) {
 // names; a stranger's question costs what the bytes of the blocks do.
 func TestWalkOfHostileBlocks(t *testing.T) {
 	e := newEdge(t, func(o *Options, e *edge) { o.Serve = ServeSites })
+	e.trees.wait = time.Hour
 	arrays := append([]byte{0x9a, 0, 0x1f, 0xff, 0xf0}, bytes.Repeat([]byte{0x80}, 1<<21-16)...)
 	var folder []byte
 	for i := range 32 {
