@@ -122,6 +122,13 @@ func (s *Swarm) hedgeAfter(id peer.ID) time.Duration {
 	return min(max(2*s.opts.ProbeAfter, b.mean+2*b.deviation), s.opts.HedgeMax)
 }
 
+// inquireAfter is how long a want may be unanswered before its sibling is asked what it
+// is doing about it. A call costs more than a want, so not before somebody else was
+// asked what they have, and later when this process is held up.
+func (s *Swarm) inquireAfter(id peer.ID) time.Duration {
+	return max(s.hedgeAfter(id), s.opts.HedgeMax/2) + s.fleet.Slack()
+}
+
 // inquire asks a sibling whether it is working on a want that it has not answered, and
 // has tell called with that unless ctx ends first. A home that waits for its origin
 // says so. One that knows nothing of the want, that has the block and does not send it,
