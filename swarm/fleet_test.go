@@ -134,7 +134,7 @@ func TestFrozenEdgeIsRoutedAround(t *testing.T) {
 	t.Logf("with one edge frozen: %s", time.Since(start))
 	// Each of them may have been fetched by two homes that found out at different
 	// times, not by more.
-	for c, n := range origin.fetches {
+	for c, n := range origin.fetched() {
 		if n > 2 {
 			t.Errorf("%s was fetched %d times", c, n)
 		}
@@ -311,7 +311,7 @@ func TestDisagreementAboutHomesFetchesAtMostTwice(t *testing.T) {
 	if errs := crowd(t, all, want, 10); len(errs) > 0 {
 		t.Fatal(errs[0])
 	}
-	for c, n := range origin.fetches {
+	for c, n := range origin.fetched() {
 		if n > 2 {
 			t.Errorf("%s was fetched %d times", c, n)
 		}

@@ -246,6 +246,10 @@ func (p *pursuit) silence() time.Duration {
 		}
 		if after := p.s.hedgeAfter(a.id); silent >= after {
 			p.hedge()
+		} else {
+			wait = min(wait, after-silent)
+		}
+		if after := p.s.inquireAfter(a.id); silent >= after {
 			p.inquire(a, now)
 		} else {
 			wait = min(wait, after-silent)
@@ -270,8 +274,7 @@ func (p *pursuit) hedge() {
 	}
 }
 
-// inquire asks a sibling what it does about a want: when it has been silent for longer
-// than it usually is, and every second from then on.
+// inquire asks a sibling what it does about a want, and every second again.
 func (p *pursuit) inquire(a *asked, now time.Time) {
 	if a.failed || a.inquiring || now.Sub(a.inquired) < p.s.opts.ResendAfter {
 		return

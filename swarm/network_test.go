@@ -2,8 +2,12 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // cable is loopback with switches: what goes between two edges, or everything of
@@ -42,9 +46,9 @@ func (n *cable) freeze(name string) {
 	n.hold(func(a, b string) bool { return a == name || b == name })
 }
 
-// pass returns when nothing is held up between a and b, or an error when done is
-// closed first.
-func (n *cable) pass(done <-chan struct{}, a, b string) error {
+// pass returns when nothing is held up between a and b, or an error when ctx ends
+// first.
+func (n *cable) pass(ctx context.Context, a, b string) error {
 	for {
 		n.mu.Lock()
 		held, changed := n.held != nil && n.held(a, b), n.changed
@@ -53,7 +57,10 @@ func (n *cable) pass(done <-chan struct{}, a, b string) error {
 			return nil
 		}
 		select {
-		case <-done:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return os.ErrDeadlineExceeded
+			}
 			return net.ErrClosed
 		case <-changed:
 		}
@@ -72,7 +79,7 @@ func (d dialer) DialContext(ctx context.Context, kind, addr string) (net.Conn, e
 	d.n.mu.Lock()
 	to := d.n.byPort[port]
 	d.n.mu.Unlock()
-	if err := d.n.pass(ctx.Done(), d.from, to); err != nil {
+	if err := d.n.pass(ctx, d.from, to); err != nil {
 		return nil, err
 	}
 	var plain net.Dialer
@@ -80,33 +87,54 @@ func (d dialer) DialContext(ctx context.Context, kind, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, n: d.n, from: d.from, to: to, closed: make(chan struct{})}, nil
+	open := &conn{Conn: c, n: d.n, from: d.from, to: to}
+	open.ctx, open.cancel = context.WithCancel(context.Background())
+	return open, nil
 }
 
 type conn struct {
 	net.Conn
 	n        *cable
 	from, to string
-	once     sync.Once
-	closed   chan struct{}
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	deadline atomic.Pointer[time.Time] // for Write
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if held := c.n.pass(c.closed, c.from, c.to); held != nil {
+	if held := c.n.pass(c.ctx, c.from, c.to); held != nil {
 		return 0, held
 	}
 	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.n.pass(c.closed, c.from, c.to); err != nil {
+	ctx := c.ctx
+	if d := c.deadline.Load(); d != nil && !d.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, *d)
+		defer cancel()
+	}
+	if err := c.n.pass(ctx, c.from, c.to); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
 }
 
+// A deadline ends a Write that is held up, such as the last one of TLS: otherwise a
+// connection over a cut cable could not be closed.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.deadline.Store(&t)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	c.deadline.Store(&t)
+	return c.Conn.SetDeadline(t)
+}
+
 func (c *conn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.cancel()
 	return c.Conn.Close()
 }

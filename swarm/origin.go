@@ -57,59 +57,100 @@ func (s *Swarm) seek(ctx context.Context, f *fill, rest []peer.ID) (blocks.Block
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	own, others, fetch := make(chan found, 1), make(chan found, 1), make(chan struct{})
-	mayFetch := sync.OnceFunc(func() { close(fetch) })
-	askOthers := sync.OnceFunc(func() {
+	return s.twoWays(ctx, f, rest).run(ctx)
+}
+
+// search is one seek: the two ways, and what begins each of them, once.
+type search struct {
+	s           *Swarm
+	flight      *flight
+	sick        bool // the siblings go first
+	own, others chan found
+
+	askOwn, askOthers func()
+	mayFetch          func() // lets other homes be asked to fetch
+}
+
+func (s *Swarm) twoWays(ctx context.Context, f *flight, rest []peer.ID) *search {
+	w := &search{s: s, flight: f, own: make(chan found, 1), others: make(chan found, 1)}
+	fetch := make(chan struct{})
+	w.mayFetch = sync.OnceFunc(func() { close(fetch) })
+	w.askOthers = sync.OnceFunc(func() {
 		s.letGo(f)
-		s.launch(others, func() found { return s.askOthers(ctx, f.cid, rest, fetch) })
+		s.launch(w.others, func() found { return s.askOthers(ctx, f.cid, rest, fetch) })
 	})
-	sick, probe := s.originIsSick()
-	try := func() found { return s.tryOrigin(ctx, f.cid) }
-	if probe {
-		try = func() found { return s.probeOrigin(f.cid) }
+	var probe bool
+	w.sick, probe = s.originIsSick()
+	w.askOwn = sync.OnceFunc(func() {
+		s.launch(w.own, func() found {
+			if probe {
+				return s.probeOrigin(f.cid)
+			}
+			return s.tryOrigin(ctx, f.cid)
+		})
+	})
+	if w.sick {
+		w.mayFetch()
+		w.askOthers()
 	}
-	askOwn := sync.OnceFunc(func() { s.launch(own, try) })
-	if sick {
-		mayFetch()
-		askOthers()
+	if !w.sick || probe {
+		w.askOwn()
 	}
-	if !sick || probe {
-		askOwn()
-	}
-	silent, late := time.NewTimer(originSilence), time.NewTimer(s.health.patience())
+	return w
+}
+
+func (w *search) run(ctx context.Context) (blocks.Block, block.Source, error) {
+	begun, patience := time.Now(), w.s.health.patience()
+	silent, late := time.NewTimer(originSilence), time.NewTimer(patience)
 	defer silent.Stop()
 	defer late.Stop()
 	var ownErr, othersErr error
 	for ownErr == nil || othersErr == nil {
 		select {
-		case r := <-own:
+		case r := <-w.own:
 			if ownErr = r.err; ownErr == nil {
 				return r.block, block.Origin, nil
 			}
-			mayFetch()
-			askOthers()
-		case r := <-others:
+			w.mayFetch()
+			w.askOthers()
+		case r := <-w.others:
 			if othersErr = r.err; othersErr == nil {
-				s.detoured(r.fetched && ipld.IsNotFound(ownErr))
+				w.s.detoured(r.fetched && ipld.IsNotFound(ownErr))
 				return r.block, block.Sibling, nil
 			}
-			askOwn()
+			w.askOwn()
 		case <-silent.C:
-			askOwn()
-			askOthers()
-		case <-late.C:
-			if !sick && ownErr == nil {
-				s.health.trouble()
+			if !w.s.isEarly(silent, begun.Add(originSilence)) {
+				w.askOwn()
+				w.askOthers()
 			}
-			mayFetch()
+		case <-late.C:
+			if w.s.isEarly(late, begun.Add(patience)) {
+				continue
+			}
+			if !w.sick && ownErr == nil {
+				w.s.health.trouble()
+			}
+			w.mayFetch()
 		case <-ctx.Done():
-			return nil, block.Origin, ended(ctx, f.cid, "wait for the origin and the siblings")
+			return nil, block.Origin, ended(ctx, w.flight.cid, "wait for the origin and the siblings")
 		}
 	}
 	if ipld.IsNotFound(ownErr) {
 		return nil, block.Origin, othersErr
 	}
 	return nil, block.Origin, ownErr
+}
+
+// isEarly reports whether it is too early to draw a conclusion from a silence that would
+// be long enough at due, because this process gets its turn late, and sets the timer
+// anew if so.
+func (s *Swarm) isEarly(t *time.Timer, due time.Time) bool {
+	left := time.Until(due.Add(min(s.fleet.Slack(), maxOriginSilence)))
+	if left > 0 {
+		t.Reset(left)
+	}
+	return left > 0
 }
 
 // launch has f tell what it finds.

@@ -226,7 +226,7 @@ func (r *round) watch() {
 			continue
 		}
 		r.s.fleet.Probe(id)
-		if !q.inquiring && waited >= r.s.hedgeAfter(id) && now.Sub(q.inquired) >= r.s.opts.ResendAfter {
+		if !q.inquiring && waited >= r.s.inquireAfter(id) && now.Sub(q.inquired) >= r.s.opts.ResendAfter {
 			q.inquiring, q.inquired = true, now
 			r.s.inquire(r.ctx, id, r.cid, q.at, func(working bool) {
 				select {

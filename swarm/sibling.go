@@ -122,39 +122,47 @@ func (s *Swarm) hedgeAfter(id peer.ID) time.Duration {
 	return min(max(2*s.opts.ProbeAfter, b.mean+2*b.deviation), s.opts.HedgeMax)
 }
 
+// inquireAfter is how long a want may be unanswered before its sibling is asked what it
+// is doing about it. A call costs more than a want, so not before somebody else was
+// asked what they have, and later when this process is held up.
+func (s *Swarm) inquireAfter(id peer.ID) time.Duration {
+	return max(s.hedgeAfter(id), s.opts.HedgeMax/2) + s.fleet.Slack()
+}
+
 // inquire asks a sibling whether it is working on a want that it has not answered, and
 // has tell called with that unless ctx ends first. A home that waits for its origin
 // says so. One that knows nothing of the want, that has the block and does not send it,
 // or that does not answer in time either, is not working. Blocks that come from it say
-// more than its word: then it is the line that is slow.
+// more than its word: then it is the line that is slow. While this process is held up
+// itself, it blames nobody.
 func (s *Swarm) inquire(ctx context.Context, id peer.ID, c cid.Cid, asked time.Time, tell func(working bool)) {
 	s.run(func() {
-		working, answered := s.isWorking(ctx, id, c, asked)
-		if !working && answered {
+		working := s.isWorking(ctx, id, c, asked)
+		if !working {
 			// Its answer to the want may have been on its way for as long as it takes
 			// to be read here, which is what the sibling may take to be heard of at all.
 			select {
 			case <-time.After(s.fleet.Patience(id)):
-				working, _ = s.isWorking(ctx, id, c, asked)
+				working = s.isWorking(ctx, id, c, asked)
 			case <-ctx.Done():
 			}
 		}
 		if ctx.Err() == nil {
-			tell(working)
+			tell(working || s.fleet.Slack() >= s.opts.HedgeMax)
 		}
 	})
 }
 
-func (s *Swarm) isWorking(ctx context.Context, id peer.ID, c cid.Cid, asked time.Time) (working, answered bool) {
-	patience := max(s.fleet.Patience(id), s.opts.HedgeMax)
+func (s *Swarm) isWorking(ctx context.Context, id peer.ID, c cid.Cid, asked time.Time) bool {
+	patience := s.opts.HedgeMax + min(s.fleet.Slack(), s.opts.HedgeMax)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var r reason
 	err := s.callPeer(ctx, id, "why", c.String(), &r)
 	if came := s.exchange.Received(id); came.After(asked) && time.Since(came) < patience {
-		return true, err == nil
+		return true
 	}
-	return err == nil && (r.Working == nil || *r.Working), err == nil // nil: an edge of an earlier version
+	return err == nil && (r.Working == nil || *r.Working) // nil: an edge of an earlier version
 }
 
 // tryAgain asks a sibling that has rested for a block, to see whether it delivers

@@ -138,7 +138,7 @@ func TestSilentSiblingDoesNotStopARequest(t *testing.T) {
 	if src := mustGet(t, all[0], held); src != block.Sibling {
 		t.Errorf("got it from %s", src)
 	}
-	if n := origin.fetches[held.Cid()]; n > 0 {
+	if n := origin.fetched()[held.Cid()]; n > 0 {
 		t.Errorf("%d fetches of a block that a sibling holds", n)
 	}
 }

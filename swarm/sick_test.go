@@ -225,7 +225,8 @@ func TestSiblingThatDoesNotDeliverIsAskedLast(t *testing.T) {
 			for range 20 {
 				mustGet(t, all[0], next())
 			}
-			if n := asked.Load() - before; n > 5 { // also by the others, and to see whether it is back
+			// The other two may have to find out, too; and it is asked to see whether it is back.
+			if n := asked.Load() - before; n > 10 {
 				t.Errorf("it was asked for %d of 20 blocks", n)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -101,6 +102,13 @@ func (s *source) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
+}
+
+// fetched returns how often each block was asked for.
+func (s *source) fetched() map[cid.Cid]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.fetches)
 }
 
 func (s *source) set(f func(*source)) {

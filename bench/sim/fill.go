@@ -110,15 +110,11 @@ func (f *flight) holders() []*edge {
 			if e.present && e != f.edge && !slices.Contains(list, e) {
 				list = append(list, e)
 			}
-			if len(list) > maxAsked {
-				break
-			}
 		}
 	}
-	list = slices.DeleteFunc(list, func(e *edge) bool {
+	return slices.DeleteFunc(list, func(e *edge) bool {
 		return slices.ContainsFunc(f.waiting, func(w waiter) bool { return w.edge == e })
 	})
-	return list[:min(len(list), maxAsked)]
 }
 
 // heard deals with what a sibling says to a WANT-HAVE.

@@ -32,7 +32,6 @@ type Setup struct {
 const (
 	homes     = 3               // of a block that are ever asked
 	unsettled = 2 * time.Minute // after a loss, a home asks everyone
-	maxAsked  = 64              // siblings asked about one block
 	// cacheOverhead is what package cache charges a block beside its bytes.
 	cacheOverhead = 249
 )

@@ -248,6 +248,14 @@ func (f *Fleet) Patience(id peer.ID) time.Duration {
 	return f.patience(m, f.opts.DoubtAfter, f.opts.LostAfter)
 }
 
+// Slack returns how much longer than usual anything may take because this process gets
+// its turn late: then others are not to blame for a silence.
+func (f *Fleet) Slack() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return lagWeight * f.decayedLag()
+}
+
 // Absent reports whether a member is not there at all.
 func (f *Fleet) Absent(id peer.ID) bool {
 	switch f.State(id) {
