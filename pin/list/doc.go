@@ -81,9 +81,10 @@
 //     logged. A pin that cannot be understood is left out, the others are taken.
 //   - a sibling speaks of numbers that were never given out, or this machine is set back to
 //     a snapshot while it runs: what this edge added stays, under other numbers, with a
-//     warning in the log and shoal_pin_list_renumbered_total. What cannot be told from a
-//     removal is one, and the log says whose: a claim about a number that the edge gave
-//     out before it could hear of the claim, and that it was cut off for, or started again.
+//     warning in the log and shoal_pin_list_renumbered_total. A sibling that goes on and on
+//     is believed in the end. What cannot be told from a removal is one, and the log says
+//     from whom it came: a claim about numbers that the edge has given out meanwhile, as it
+//     was cut off from the sibling, or about those of an earlier run.
 //   - an edge runs a later version: its records are kept and handed on as they came.
 //   - the clock jumps: nothing depends on it but the times of creation.
 //

@@ -75,6 +75,14 @@ func (t *transaction) affords(said map[author]ranges) error {
 	return nil
 }
 
+// maxStrikes is how often the word of a sibling is doubted while it is there. One that goes
+// on has the fleet's secret and could remove pins in a plainer way; contradicting it for
+// ever would cost writes and numbers without end.
+const maxStrikes = 16
+
+// strike counts a doubt, and reports whether there may be one.
+func (s *sibling) strike() bool { return s.strikes.Add(1) <= maxStrikes }
+
 // doubt has the last number of an author of this run that somebody can be right to count
 // as removed: what was given later, nobody can have heard of and removed yet.
 type doubt map[author]uint64
@@ -166,7 +174,7 @@ func (r *removal) late(t *transaction, it item) {
 // removed already, although it has seen no removal. One that was told late may have read of
 // the removal in another's list: it is believed.
 func (l *List) insist(ctx context.Context, s *sibling, told []item, since time.Time, removed []dot) error {
-	if time.Since(since) > l.options.Interval/2 {
+	if time.Since(since) > l.options.Interval/2 || !s.strike() {
 		return nil
 	}
 	added := map[dot]bool{}

@@ -151,7 +151,7 @@ func (l *List) readPage(ctx context.Context, r *reading, parts []part) error {
 	}
 	err := l.change(ctx, func(t *transaction) error {
 		for a, known := range r.theirs {
-			if t.suspect(r.name, a, known) {
+			if t.suspect(r.name, a, known) && r.strike() {
 				r.doubt[a] = 0
 			}
 		}

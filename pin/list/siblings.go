@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type sibling struct {
 	cancel context.CancelFunc
 	speak  chan struct{} // there is something to tell, or lists are to be compared
 	pull   chan struct{} // its list is to be read
+
+	strikes atomic.Int32 // how often its word was doubted
 
 	mu     sync.Mutex // guards what follows
 	outbox []item
