@@ -276,6 +276,9 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	if modified != "" {
 		header["Last-Modified"] = []string{modified}
 	}
+	if h.g.draining.Load() && h.r.ProtoMajor == 1 {
+		header["Connection"] = connectionClose
+	}
 }
 
 // tag returns the entity tag of the answer.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -26,10 +27,11 @@ type responseWriter struct {
 	bytes     int64
 	firstByte time.Duration
 	capture   *capture
-	held      *held // nil when nothing is ever encoded
-	discard   bool  // the handler's body is replaced
-	abort     bool  // the connection must be cut: the answer is not whole
-	err       error // of the connection
+	held      *held        // nil when nothing is ever encoded
+	draining  *atomic.Bool // see Gateway; nil for never
+	discard   bool         // the handler's body is replaced
+	abort     bool         // the connection must be cut: the answer is not whole
+	err       error        // of the connection
 }
 
 // writeStep is the most that is handed to the connection under one deadline. With
@@ -78,6 +80,9 @@ func (w *responseWriter) WriteHeader(code int) {
 	w.commit()
 }
 
+// connectionClose says that the connection ends with the answer (RFC 9112, section 9.6).
+var connectionClose = []string{"close"}
+
 // announce sets what is known only when the answer leaves.
 func (w *responseWriter) announce() {
 	w.rec.answering.Store(true)
@@ -85,6 +90,9 @@ func (w *responseWriter) announce() {
 	h := w.Header()
 	h.Set("Cache-Status", w.rec.cacheStatus())
 	h.Set("Server-Timing", w.serverTiming())
+	if w.draining != nil && w.draining.Load() && !w.http2 {
+		h["Connection"] = connectionClose
+	}
 	w.extendDeadline()
 }
 
