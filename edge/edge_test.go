@@ -32,6 +32,7 @@ func settings(t *testing.T) config.Config {
 	cfg.Name = strings.ReplaceAll(t.Name(), "/", "-")
 	cfg.Data = t.TempDir()
 	cfg.Gateway.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Gateway.ShutdownDelay = 0
 	cfg.Cache = config.Cache{Memory: 32 << 20, Disk: 64 << 20}
 	return cfg
 }
