@@ -311,9 +311,9 @@ func (e *Edge) serveOperator(ctx context.Context) error {
 // everybody to go elsewhere: a load balancer by the readiness, which it looks at now and
 // then, and its clients by each answer.
 func (e *Edge) lameDuck(ctx context.Context) {
-	e.serving.Store(false)
 	e.gateway.LameDuck()
 	e.admin.LameDuck()
+	e.serving.Store(false)
 	delay := time.Duration(e.config().Gateway.ShutdownDelay)
 	if delay <= 0 {
 		return

@@ -357,6 +357,16 @@ func TestShutdownDelay(t *testing.T) {
 	if code, _, body := r.get("127.0.0.1", "/ipfs/"+root+"/a/b/c.txt"); code != http.StatusOK || body != "deep" {
 		t.Errorf("while it lingers: status %d, %q", code, body)
 	}
+	for _, door := range []net.Addr{e.GatewayAddr(), e.AdminAddr()} {
+		res, err := http.Get("http://" + door.String() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if !res.Close {
+			t.Errorf("%s: the answer does not say that its connection ends", door)
+		}
+	}
 	http.DefaultClient.CloseIdleConnections()
 	if err := <-done; err != nil {
 		t.Errorf("run: %v", err)
