@@ -238,8 +238,8 @@ func (e *Edge) SwarmAddrs() []string { return e.swarm.Addrs() }
 func (e *Edge) Members() []admin.Member { return fleet{e}.Members() }
 
 // Run serves until ctx ends, then drains and returns nil if every request in flight was
-// finished and the clients have acknowledged all that they were sent. The operator's door closes last, so that readiness can be
-// watched to the end. Run is called once.
+// finished and the clients have acknowledged all that they were sent. The operator's door
+// closes last, so that readiness can be watched to the end. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	e.build.Log.Info("serving", "edge", e.config().EdgeName(), "version", e.build.Version,
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),

@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// takesNothing is after how long without an acknowledgement a client whose
-	// connection was closed counts as gone. It is as long as an open connection may
-	// stall, see gateway.Options.WriteTimeout.
-	takesNothing = 30 * time.Second
+	// lingerStep bytes, or what is left, have to be acknowledged within lingerStall, or
+	// else a client whose connection was closed counts as gone. So it is with an open
+	// connection, see gateway.Options.WriteTimeout.
+	lingerStep  = 64 << 10
+	lingerStall = 30 * time.Second
 	// finWithin bounds the wait of a client that has everything but the end of the
 	// connection: it may have vanished long ago, and nobody loses anything.
 	finWithin = time.Second
@@ -173,10 +174,11 @@ func (c *lingeringConn) Read(p []byte) (int, error) {
 }
 
 // drain reads and drops what the client sends until it has acknowledged all that it was
-// sent, is gone, or takes nothing.
+// sent, is gone, or stalls.
 func (c *lingeringConn) drain() {
 	dropped := make([]byte, 4<<10)
-	left, since := unacknowledged(c.TCPConn), time.Now()
+	left := unacknowledged(c.TCPConn)
+	mark, since := left, time.Now() // the last step, and when it was taken
 	for pause := time.Millisecond; left > 0; pause = min(2*pause, lingerPoll) {
 		begin := time.Now()
 		_ = c.SetReadDeadline(begin.Add(pause))
@@ -189,11 +191,12 @@ func (c *lingeringConn) drain() {
 		default:
 			return
 		}
-		if now := unacknowledged(c.TCPConn); now != left {
-			left, since = now, time.Now()
-		}
+		left = unacknowledged(c.TCPConn)
 		// The end of a connection counts as one byte.
-		if idle := time.Since(since); idle > takesNothing || left == 1 && idle > finWithin {
+		if left <= mark-lingerStep || left == 1 && mark > 1 {
+			mark, since = left, time.Now()
+		}
+		if idle := time.Since(since); idle > lingerStall || left == 1 && idle > finWithin {
 			return
 		}
 	}
