@@ -36,6 +36,7 @@ type Admin struct {
 	handler http.Handler
 	server  *http.Server
 	stop    context.CancelCauseFunc // ends every request
+	ending  atomic.Bool             // see LameDuck
 }
 
 var errShutdown = errors.New("this edge is shutting down")
@@ -69,7 +70,7 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 // routes is the table in the package's documentation.
 func (a *Admin) routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(a.recoverPanics, secureHeaders, a.crossOrigin)
+	r.Use(a.recoverPanics, secureHeaders, a.endConnection, a.crossOrigin)
 	r.HandleFunc("/pins", a.service)
 	r.HandleFunc("/pins/*", a.service)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
@@ -131,6 +132,20 @@ func (a *Admin) Serve(ctx context.Context, ln net.Listener) error {
 	err := a.Shutdown(drain)
 	<-done
 	return err
+}
+
+// LameDuck has every answer from now on be the last of its connection, so that nobody
+// sends a request just when this door closes.
+func (a *Admin) LameDuck() { a.ending.Store(true) }
+
+// endConnection says so to the client (RFC 9112, section 9.6).
+func (a *Admin) endConnection(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.ending.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Prepare checks new options and returns what puts them in force, which cannot fail.

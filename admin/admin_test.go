@@ -535,6 +535,37 @@ func TestDrainLetsAnImportFinish(t *testing.T) {
 	}
 }
 
+// RFC 9112, section 9.6: the last answer of a connection says so.
+func TestALameDuckEndsConnections(t *testing.T) {
+	for _, path := range []string{"/healthz", "/readyz", "/", "/metrics", "/api/v1/stats", "/api/v1/nothing", "/pins"} {
+		get := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		receive := func(in *bufio.Reader) bool {
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			return res.Close
+		}
+		d := open(t, newContent(), nil)
+		conn, in := raw(t, d, get)
+		if receive(in) {
+			t.Errorf("%s: the connection ends without need", path)
+		}
+		d.LameDuck()
+		if _, err := io.WriteString(conn, get); err != nil {
+			t.Fatal(err)
+		}
+		if !receive(in) {
+			t.Errorf("%s: the answer does not say that it is the last", path)
+		}
+		if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
+			t.Errorf("%s: %d bytes more, %v", path, len(rest), err)
+		}
+	}
+}
+
 func TestDrainTimeoutCancelsAnImport(t *testing.T) {
 	c := newContent()
 	c.gate, c.waits = make(chan struct{}), make(chan struct{}, 1)

@@ -128,7 +128,7 @@ func TestServeAddPurge(t *testing.T) {
 	log := &lineWriter{serving: make(chan string, 1)}
 	done := make(chan int, 1)
 	go func() {
-		done <- cli.Run(ctx, []string{"serve", "--set", "gateway.listen=127.0.0.1:0"}, cli.Environment{
+		done <- cli.Run(ctx, []string{"serve", "--set", "gateway.listen=127.0.0.1:0", "--set", "gateway.shutdown_delay=0s"}, cli.Environment{
 			Out: io.Discard, Err: log, Environ: []string{"SHOAL_ADMIN_LISTEN=127.0.0.1:0", "SHOAL_ADMIN_TOKEN=s3cret"},
 		})
 	}()

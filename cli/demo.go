@@ -87,6 +87,7 @@ func startDemoEdge(_ context.Context, spec demo.EdgeSpec) (demo.Edge, error) {
 	cfg := config.Default()
 	cfg.Name, cfg.Data = spec.Name, spec.Data
 	cfg.Gateway.Listen, cfg.Gateway.Serve = spec.Listen, spec.Serve
+	cfg.Gateway.ShutdownDelay = 0 // the crowd is its own load balancer
 	cfg.Admin.Listen = "127.0.0.1:0"
 	if spec.Origin != "" {
 		cfg.Origins = []config.Origin{{Type: "gateway", URL: spec.Origin}}

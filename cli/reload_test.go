@@ -22,7 +22,7 @@ func edgeWithFile(t *testing.T, text string) (log *lineWriter, environ []string,
 	log = &lineWriter{serving: make(chan string, 1)}
 	done := make(chan int, 1)
 	go func() {
-		args := []string{"serve", "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0"}
+		args := []string{"serve", "--set", "gateway.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0", "--set", "gateway.shutdown_delay=0s"}
 		done <- cli.Run(ctx, args, cli.Environment{Out: io.Discard, Err: log})
 	}()
 	stop = func() {

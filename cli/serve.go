@@ -23,7 +23,8 @@ func newServe(env Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run an edge until SIGTERM or SIGINT; drains, then exits",
-		Long: `Run an edge until SIGTERM or SIGINT; it drains, then exits.
+		Long: `Run an edge until SIGTERM or SIGINT; it drains, then exits. A second signal
+ends it at once.
 
 SIGHUP has it read its settings again, like ` + "`shoal reload`" + `.`,
 		Args: cobra.NoArgs,

@@ -29,6 +29,7 @@ func Default() Config {
 			MaxRequests:      public.MaxRequests,
 			RetrievalTimeout: Duration(public.RetrievalTimeout),
 			Compression:      public.Compression,
+			ShutdownDelay:    Duration(defaultShutdownDelay),
 			DrainTimeout:     Duration(public.DrainTimeout),
 		},
 		Swarm: Swarm{Listen: swarm.DefaultOptions().Listen},

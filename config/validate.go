@@ -11,8 +11,14 @@ import (
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
-// maxShutdownDelay is longer than any load balancer needs to look again.
-const maxShutdownDelay = time.Hour
+const (
+	// defaultShutdownDelay is long enough for two health checks of a load balancer that
+	// looks every two seconds, for kube-proxy to hear that a Pod is leaving, and for most
+	// kept connections to be used once more and told that they end.
+	defaultShutdownDelay = 5 * time.Second
+	// maxShutdownDelay is longer than any load balancer needs to look again.
+	maxShutdownDelay = time.Hour
+)
 
 // Validate reports the first setting that cannot work, naming its key, its value
 // and what was expected. It looks at nothing outside of c.

@@ -38,8 +38,8 @@ const (
 	rightToHere, hereToRight     = "198.18.0.14", "198.18.0.13"
 )
 
-// newHalves makes the namespaces, or skips the test where that is not allowed.
-func newHalves(t *testing.T) *halves {
+// needNamespaces skips the test where no namespaces may be made.
+func needNamespaces(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
@@ -47,14 +47,25 @@ func newHalves(t *testing.T) *halves {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("network namespaces are made with ip, from iproute2, which is not here")
 	}
-	tag := fmt.Sprintf("shoal%d", os.Getpid())
-	h := &halves{t, tag + "-left", tag + "-right", tag + "-router"}
-	for _, ns := range []string{h.left, h.right, h.router} {
-		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-			t.Skipf("network namespaces cannot be made here: %v: %s", err, out)
-		}
-		t.Cleanup(func() { h.ip("netns", "del", ns) })
+}
+
+// addNamespace makes a namespace for as long as the test runs.
+func (h *halves) addNamespace(kind string) string {
+	h.t.Helper()
+	ns := fmt.Sprintf("shoal%d-%s", os.Getpid(), kind)
+	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		h.t.Skipf("network namespaces cannot be made here: %v: %s", err, out)
 	}
+	h.t.Cleanup(func() { h.ip("netns", "del", ns) })
+	return ns
+}
+
+// newHalves makes the namespaces, or skips the test where that is not allowed.
+func newHalves(t *testing.T) *halves {
+	t.Helper()
+	needNamespaces(t)
+	h := &halves{t: t}
+	h.left, h.right, h.router = h.addNamespace("left"), h.addNamespace("right"), h.addNamespace("router")
 	h.wire(h.left, leftToRouter, h.router, routerToLeft)
 	h.wire(h.right, rightToRouter, h.router, routerToRight)
 	h.wire(h.left, leftToHere, "", hereToLeft)
@@ -73,14 +84,16 @@ func (h *halves) ip(args ...string) {
 	}
 }
 
-// wire connects two namespaces; an empty name is this one. Names of interfaces are
-// short, so they are made of the last numbers of the addresses.
+// link names the interface that has an address. Names of interfaces are short, so they
+// are made of the last numbers of the addresses.
+func link(addr string) string {
+	return fmt.Sprintf("sh%d-%s", os.Getpid()%1_000_000, addr[strings.LastIndex(addr, ".")+1:])
+}
+
+// wire connects two namespaces; an empty name is this one.
 func (h *halves) wire(nsA, addrA, nsB, addrB string) {
 	h.t.Helper()
-	name := func(addr string) string {
-		return fmt.Sprintf("sh%d-%s", os.Getpid()%1_000_000, addr[strings.LastIndex(addr, ".")+1:])
-	}
-	a, b := name(addrA), name(addrB)
+	a, b := link(addrA), link(addrB)
 	h.ip("link", "add", a, "type", "veth", "peer", "name", b)
 	for _, end := range [][3]string{{nsA, a, addrA}, {nsB, b, addrB}} {
 		ns, link, addr := end[0], end[1], end[2]

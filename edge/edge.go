@@ -66,7 +66,7 @@ type Edge struct {
 	ingest  *ingest.Ingester
 	admin   *admin.Admin
 
-	public, operator net.Listener
+	public, operator *lingeringListener
 
 	serving atomic.Bool
 
@@ -202,29 +202,26 @@ func (e *Edge) openAdmin() (err error) {
 }
 
 func (e *Edge) listen() (err error) {
-	if e.public, err = net.Listen("tcp", e.config().Gateway.Listen); err != nil {
-		return fmt.Errorf("gateway.listen: %w", err)
+	if e.public, err = e.open("gateway.listen", e.config().Gateway.Listen); err != nil {
+		return err
 	}
-	e.onClose(closeListener(e.public))
-	if e.operator, err = net.Listen("tcp", e.config().Admin.Listen); err != nil {
-		return fmt.Errorf("admin.listen: %w", err)
+	e.operator, err = e.open("admin.listen", e.config().Admin.Listen)
+	return err
+}
+
+// open listens on the address that a setting names.
+func (e *Edge) open(setting, address string) (*lingeringListener, error) {
+	tcp, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
-	e.onClose(closeListener(e.operator))
-	return nil
+	l := linger(tcp)
+	e.onClose(l.end)
+	return l, nil
 }
 
 // config returns the settings that are in force.
 func (e *Edge) config() *config.Config { return e.cfg.Load() }
-
-// closeListener closes a listener that a server may have closed already.
-func closeListener(l net.Listener) func() error {
-	return func() error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	}
-}
 
 func (e *Edge) room(name string) *slog.Logger { return e.build.Log.With("room", name) }
 
@@ -241,9 +238,9 @@ func (e *Edge) SwarmAddrs() []string { return e.swarm.Addrs() }
 // Members returns this edge and the siblings that it knows of.
 func (e *Edge) Members() []admin.Member { return fleet{e}.Members() }
 
-// Run serves until ctx ends, then drains and returns nil if every request in
-// flight was finished. The operator's door closes last, so that readiness can be
-// watched to the end. Run is called once.
+// Run serves until ctx ends, then drains and returns nil if every request in flight was
+// finished and the clients have acknowledged all that they were sent. The operator's door
+// closes last, so that readiness can be watched to the end. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	e.build.Log.Info("serving", "edge", e.config().EdgeName(), "version", e.build.Version,
 		"gateway", e.public.Addr().String(), "admin", e.operator.Addr().String(),
@@ -254,7 +251,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	gatewayCtx, drain := context.WithCancel(failed)
 	operatorCtx, closeOperator := context.WithCancel(failed)
-	group.Go(func() error { return e.admin.Serve(operatorCtx, e.operator) })
+	group.Go(func() error { return e.serveOperator(operatorCtx) })
 	select {
 	case <-e.swarm.Joined():
 	case <-ctx.Done():
@@ -262,13 +259,12 @@ func (e *Edge) Run(ctx context.Context) error {
 	e.serving.Store(true)
 	group.Go(func() error {
 		defer closeOperator()
-		return e.gateway.Serve(gatewayCtx, e.public)
+		return e.serveVisitors(gatewayCtx)
 	})
 
 	select {
 	case <-ctx.Done():
-		e.serving.Store(false)
-		e.lingerUntil(failed)
+		e.lameDuck(failed)
 		e.build.Log.Info("draining: requests in flight may finish", "at_most", e.config().Gateway.DrainTimeout.String())
 	case <-failed.Done():
 		e.serving.Store(false)
@@ -283,14 +279,47 @@ func (e *Edge) Run(ctx context.Context) error {
 	return err
 }
 
-// lingerUntil goes on as before for the configured time, or until ctx ends: a load
-// balancer sends requests until it has looked at the readiness again.
-func (e *Edge) lingerUntil(ctx context.Context) {
+// serveVisitors serves the public door until ctx ends, and then until the last client has
+// its answer, for as long as gateway.drain_timeout at most.
+func (e *Edge) serveVisitors(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- e.gateway.Serve(ctx, e.public) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(e.config().Gateway.DrainTimeout))
+	defer cancel()
+	err := <-served
+	return errors.Join(err, e.public.wait(bound))
+}
+
+// answersWithin bounds how long a stop waits for the operator's clients to receive what
+// they were sent. It is short: imports were waited for already.
+const answersWithin = 2 * time.Second
+
+// serveOperator serves the operator's door until ctx ends, and then until the last client
+// has its answer.
+func (e *Edge) serveOperator(ctx context.Context) error {
+	err := e.admin.Serve(ctx, e.operator)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), answersWithin)
+	defer cancel()
+	return errors.Join(err, e.operator.wait(bound))
+}
+
+// lameDuck goes on serving for the configured time, or until ctx ends, while it asks
+// everybody to go elsewhere: a load balancer by the readiness, which it looks at now and
+// then, and its clients by each answer.
+func (e *Edge) lameDuck(ctx context.Context) {
+	e.gateway.LameDuck()
+	e.admin.LameDuck()
+	e.serving.Store(false)
 	delay := time.Duration(e.config().Gateway.ShutdownDelay)
 	if delay <= 0 {
 		return
 	}
-	e.build.Log.Info("not ready any more, and about to drain", "in", delay.String())
+	e.build.Log.Info("not ready any more, and about to drain; a second signal ends this edge at once", "in", delay.String())
 	select {
 	case <-time.After(delay):
 	case <-ctx.Done():

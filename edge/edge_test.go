@@ -32,6 +32,7 @@ func settings(t *testing.T) config.Config {
 	cfg.Name = strings.ReplaceAll(t.Name(), "/", "-")
 	cfg.Data = t.TempDir()
 	cfg.Gateway.Listen, cfg.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Gateway.ShutdownDelay = 0
 	cfg.Cache = config.Cache{Memory: 32 << 20, Disk: 64 << 20}
 	return cfg
 }
@@ -355,6 +356,16 @@ func TestShutdownDelay(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections() // so that new ones are made
 	if code, _, body := r.get("127.0.0.1", "/ipfs/"+root+"/a/b/c.txt"); code != http.StatusOK || body != "deep" {
 		t.Errorf("while it lingers: status %d, %q", code, body)
+	}
+	for _, door := range []net.Addr{e.GatewayAddr(), e.AdminAddr()} {
+		res, err := http.Get("http://" + door.String() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if !res.Close {
+			t.Errorf("%s: the answer does not say that its connection ends", door)
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 	if err := <-done; err != nil {

@@ -75,7 +75,7 @@ type Gateway struct {
 	timings timingTable
 	buffers sync.Pool // of *[]byte, for hits
 
-	// draining has every answer tell its client that the connection ends.
+	// draining has every answer tell its client that the connection ends, see LameDuck.
 	draining atomic.Bool
 	lookups  singleflight.Group
 
@@ -84,7 +84,7 @@ type Gateway struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	servers map[*http.Server]struct{}
+	servers map[*http.Server]*wires
 	down    bool
 }
 
@@ -110,7 +110,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 	g := &Gateway{
 		opts: opts, log: deps.Log, pins: deps.Pins, metrics: m,
 		misses: &missLimiter{}, memory: deps.Memory,
-		servers: map[*http.Server]struct{}{},
+		servers: map[*http.Server]*wires{},
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	ended, end := context.WithCancel(context.Background())
@@ -258,7 +258,7 @@ func (g *Gateway) rootCID(ctx context.Context, p path.ImmutablePath) (cid.Cid, e
 }
 
 // Close ends what runs in the background, cuts off the requests in flight, and
-// waits for the former. For a graceful end, call [Gateway.Shutdown] before.
+// waits for the former. For a graceful end, end the context of [Gateway.Serve] before.
 func (g *Gateway) Close() error {
 	g.cancel()
 	g.mu.Lock()

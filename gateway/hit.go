@@ -239,6 +239,9 @@ func (h *hit) header(w http.ResponseWriter, status int) {
 	if control := h.cacheControl(); control != "" {
 		header["Cache-Control"] = []string{control}
 	}
+	if h.g.draining.Load() && h.r.ProtoMajor == 1 {
+		header["Connection"] = connectionClose
+	}
 }
 
 // tag returns the entity tag of the answer.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -92,7 +93,7 @@ func BenchmarkHit(b *testing.B) {
 		h.Set("Content-Length", strconv.Itoa(len(page)))
 		_, _ = io.WriteString(w, page)
 	})}
-	edge, err := e.newServer()
+	edge, err := e.newServer(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func serveReplayed(srv *http.Server, request string, n int) {
 	conn := &replayed{request: []byte(request), n: n, done: make(chan struct{})}
 	l := &one{conn: make(chan net.Conn, 1), done: conn.done}
 	l.conn <- conn
-	_ = srv.Serve(wires{l, time.Minute})
+	_ = srv.Serve(newWires(l, time.Minute, new(atomic.Bool)))
 }
 
 // BenchmarkEncode says what making a form costs.

@@ -117,7 +117,7 @@ func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, rec *requestRec
 	ctx, cancel := context.WithTimeout(withRecord(r.Context(), rec), g.opts.RequestTimeout)
 	r = r.WithContext(ctx)
 	rw := newResponseWriter(w, r, rec, g.opts.WriteTimeout)
-	rw.capture, rw.held = take, g.hold(r)
+	rw.capture, rw.held, rw.draining = take, g.hold(r), &g.draining
 	g.metrics.inFlight.Inc()
 	defer func() {
 		g.recovered(recover(), rw)

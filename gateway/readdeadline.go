@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -19,6 +20,42 @@ type readDeadline struct {
 	asked   time.Time // zero: none
 	armed   time.Time // what the connection was told; zero: none
 	reading int       // calls of Read under way
+	silent  bool      // nothing was read since the last answer
+	over    time.Time // when the connection ends if it is silent; zero: never
+	looked  bool      // once more, when it was over
+}
+
+// lastCall is for how long a connection that ends is still listened to: a request may be
+// on its way, as a new connection's first, or sent when the last answer came.
+const lastCall = 200 * time.Millisecond
+
+// last has the connection end, for whoever reads it, after lastCall in which nothing was
+// read: now, or when the request that is being read or answered is over.
+func (d *readDeadline) last() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = time.Now().Add(lastCall)
+	if d.reading > 0 {
+		_ = d.arm()
+	}
+}
+
+// idle says that the last request was answered.
+func (d *readDeadline) idle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.silent = true
+	if !d.over.IsZero() {
+		d.over, d.looked = time.Now().Add(lastCall), false
+	}
+}
+
+// due is when a read has to end. The caller holds mu.
+func (d *readDeadline) due() time.Time {
+	if d.silent && !d.over.IsZero() && (d.asked.IsZero() || d.over.Before(d.asked)) {
+		return d.over
+	}
+	return d.asked
 }
 
 // set asks for another deadline. A read under way is bound by it at once.
@@ -35,23 +72,31 @@ func (d *readDeadline) set(t time.Time) error {
 // arm tells the connection of the deadline, unless it knows one that fires in time,
 // and in the future. The caller holds mu.
 func (d *readDeadline) arm() error {
-	if d.armed.Equal(d.asked) {
+	due := d.due()
+	if d.armed.Equal(due) {
 		return nil
 	}
-	if !d.armed.IsZero() && (d.asked.IsZero() || d.armed.Before(d.asked)) && time.Until(d.armed) > 0 {
+	if !d.armed.IsZero() && (due.IsZero() || d.armed.Before(due)) && time.Until(d.armed) > 0 {
 		return nil
 	}
-	d.armed = d.asked
-	return d.conn.SetReadDeadline(d.asked)
+	d.armed = due
+	return d.conn.SetReadDeadline(due)
 }
 
 // begin is called before the connection is read from, again when a deadline fired.
-// The error is of the deadline that was asked for.
+// The error is of the deadline that was asked for, or io.EOF.
 func (d *readDeadline) begin() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.asked.IsZero() && time.Until(d.asked) <= 0 {
 		return os.ErrDeadlineExceeded
+	}
+	if d.silent && !d.over.IsZero() && time.Until(d.over) <= 0 {
+		if d.looked {
+			return io.EOF
+		}
+		// On a busy machine, something may be there that nobody had the time to read.
+		d.looked, d.over = true, time.Now().Add(lastCall/20)
 	}
 	err := d.arm()
 	if err == nil {
@@ -60,9 +105,13 @@ func (d *readDeadline) begin() error {
 	return err
 }
 
-func (d *readDeadline) end() {
+// end is called after n bytes were read.
+func (d *readDeadline) end(n int) {
 	d.mu.Lock()
 	d.reading--
+	if n > 0 {
+		d.silent = false
+	}
 	d.mu.Unlock()
 }
 
@@ -73,7 +122,7 @@ func (d *readDeadline) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := d.conn.Read(p)
-		d.end()
+		d.end(n)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}

@@ -14,58 +14,47 @@ import (
 // returns nil if all did. It closes ln. HTTP/1.1 and unencrypted HTTP/2 are
 // spoken; TLS belongs to whatever stands in front.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
-	srv, err := g.newServer()
+	conns := newWires(ln, g.opts.WriteTimeout, &g.draining)
+	srv, err := g.newServer(conns)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	defer g.forget(srv)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(wires{ln, g.opts.WriteTimeout}) }()
+	go func() { served <- srv.Serve(conns) }()
 	select {
 	case err := <-served:
 		if errors.Is(err, http.ErrServerClosed) {
-			return nil // Shutdown or Close, whose caller waits for the rest
+			return nil // Close, whose caller waits for the rest
 		}
 		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
-	g.draining.Store(true)
+	g.LameDuck()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.sites.Load().opts.DrainTimeout)
 	defer cancel()
-	err = stop(drain, srv)
+	err = ln.Close()
 	<-served
+	conns.finish(drain)
+	if stopped := srv.Shutdown(drain); stopped != nil {
+		err = errors.Join(err, fmt.Errorf("drain HTTP: cut off the requests still in flight: %w", stopped), srv.Close())
+	}
 	return err
 }
 
-// Shutdown drains every server that Serve started: no new connections, requests
-// in flight finish, until ctx ends. Then the rest is cut off, and the error says
-// so. Serve returns as soon as draining begins.
-func (g *Gateway) Shutdown(ctx context.Context) error {
+// LameDuck has everybody be served as before and asked to go elsewhere: from now on every
+// answer in HTTP/1 is the last of its connection, and connections in HTTP/2 get a GOAWAY.
+func (g *Gateway) LameDuck() {
 	g.draining.Store(true)
 	g.mu.Lock()
-	g.down = true
-	stopped := make(chan error, len(g.servers))
-	n := len(g.servers)
-	for srv := range g.servers {
-		go func() { stopped <- stop(ctx, srv) }()
+	defer g.mu.Unlock()
+	for _, conns := range g.servers {
+		conns.goAway()
 	}
-	g.mu.Unlock()
-	var errs []error
-	for range n {
-		errs = append(errs, <-stopped)
-	}
-	return errors.Join(errs...)
-}
-
-func stop(ctx context.Context, srv *http.Server) error {
-	if err := srv.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("drain HTTP: cut off the requests still in flight: %w", err), srv.Close())
-	}
-	return nil
 }
 
 // newServer sets every limit of net/http that is off by default.
-func (g *Gateway) newServer() (*http.Server, error) {
+func (g *Gateway) newServer(conns *wires) (*http.Server, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -93,7 +82,7 @@ func (g *Gateway) newServer() (*http.Server, error) {
 	if g.down {
 		return nil, fmt.Errorf("serve HTTP: the gateway was shut down: %w", http.ErrServerClosed)
 	}
-	g.servers[srv] = struct{}{}
+	g.servers[srv] = conns
 	return srv, nil
 }
 

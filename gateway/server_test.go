@@ -120,7 +120,7 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsServe(t *testing.T) {
+func TestCloseEndsServe(t *testing.T) {
 	e := newEdge(t, nil)
 	_, _, done := e.serve()
 	_, _, done2 := e.serve()
@@ -133,7 +133,7 @@ func TestShutdownEndsServe(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if err := e.Shutdown(context.Background()); err != nil {
+	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(<-done, <-done2); err != nil {
@@ -141,7 +141,7 @@ func TestShutdownEndsServe(t *testing.T) {
 	}
 	_, _, late := e.serve()
 	if err := <-late; !errors.Is(err, http.ErrServerClosed) {
-		t.Errorf("Serve after Shutdown: %v", err)
+		t.Errorf("Serve after Close: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,7 +20,7 @@ import (
 // more than everything else about a hit. There is no way to hand over a header that
 // is ready. So a hit writes its response to the connection, and what net/http says
 // then in the name of a handler that wrote nothing is swallowed. Reading and
-// checking requests, keeping connections alive and draining stay with net/http.
+// checking requests and keeping connections alive stay with net/http.
 //
 // Handlers may write to it only in HTTP/1.1, where they run one at a time on the
 // connection's own goroutine.
@@ -36,6 +37,11 @@ type wire struct {
 	allowed atomic.Int64
 
 	reads readDeadline
+
+	from    *wires
+	version atomic.Int32 // of HTTP, the major one; 0 before the first write
+	writing sync.Mutex   // in HTTP/2
+	frames  frames       // that were written in HTTP/2, under writing
 }
 
 type wireKey struct{}
@@ -50,20 +56,39 @@ func wireOf(r *http.Request) *wire {
 	return w
 }
 
-// wires makes every connection of a listener a wire.
+// wires makes every connection of a listener a wire, and knows those that are open.
 type wires struct {
 	net.Listener
-	stall time.Duration
+	stall    time.Duration
+	draining *atomic.Bool // see Gateway
+
+	mu   sync.Mutex
+	open map[*wire]struct{}
 }
 
-func (l wires) Accept() (net.Conn, error) {
+func newWires(ln net.Listener, stall time.Duration, draining *atomic.Bool) *wires {
+	return &wires{Listener: ln, stall: stall, draining: draining, open: map[*wire]struct{}{}}
+}
+
+func (l *wires) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{Conn: c, stall: l.stall}
-	w.reads.conn = c
+	w := &wire{Conn: c, stall: l.stall, from: l}
+	w.reads.conn, w.reads.silent = c, true
+	l.mu.Lock()
+	l.open[w] = struct{}{}
+	l.mu.Unlock()
 	return w, nil
+}
+
+// Close implements net.Conn.
+func (w *wire) Close() error {
+	w.from.mu.Lock()
+	delete(w.from.open, w)
+	w.from.mu.Unlock()
+	return w.Conn.Close()
 }
 
 // remember is http.Server.ConnContext.
@@ -76,6 +101,7 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 func nextRequest(c net.Conn, state http.ConnState) {
 	if w, ok := c.(*wire); ok && state == http.StateIdle {
 		w.answered.Store(false)
+		w.reads.idle()
 	}
 }
 
@@ -84,6 +110,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.answered.Load() {
 		return len(p), nil
 	}
+	if w.isHTTP2(p) {
+		return w.writeFrames(p)
+	}
+	return w.write(p)
+}
+
+func (w *wire) write(p []byte) (int, error) {
 	if len(p) <= writeStep {
 		w.allow(w.stall / 4)
 		return w.Conn.Write(p)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -26,10 +27,11 @@ type responseWriter struct {
 	bytes     int64
 	firstByte time.Duration
 	capture   *capture
-	held      *held // nil when nothing is ever encoded
-	discard   bool  // the handler's body is replaced
-	abort     bool  // the connection must be cut: the answer is not whole
-	err       error // of the connection
+	held      *held        // nil when nothing is ever encoded
+	draining  *atomic.Bool // see Gateway; nil for never
+	discard   bool         // the handler's body is replaced
+	abort     bool         // the connection must be cut: the answer is not whole
+	err       error        // of the connection
 }
 
 var errBrokenOff = errors.New("the answer broke off")
@@ -93,6 +95,9 @@ func (w *responseWriter) WriteHeader(code int) {
 	w.commit()
 }
 
+// connectionClose says that the connection ends with the answer (RFC 9112, section 9.6).
+var connectionClose = []string{"close"}
+
 // decide returns the status to answer with, and the failure to answer with in place of
 // what the handler is about to say, if there is one.
 func (w *responseWriter) decide(code int) (int, *failure) {
@@ -124,6 +129,9 @@ func (w *responseWriter) announce() {
 	h := w.Header()
 	h.Set("Cache-Status", w.rec.cacheStatus())
 	h.Set("Server-Timing", w.serverTiming())
+	if w.draining != nil && w.draining.Load() && !w.http2 {
+		h["Connection"] = connectionClose
+	}
 	w.extendDeadline()
 }
 

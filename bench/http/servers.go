@@ -148,7 +148,7 @@ func (b *bench) serveEdge(ctx context.Context, set settings, root string) (*serv
 	if err != nil {
 		return nil, err
 	}
-	all := append(settings{"data=" + b.data(), "gateway.listen=" + public, "admin.listen=" + admin}, set...)
+	all := append(settings{"data=" + b.data(), "gateway.listen=" + public, "admin.listen=" + admin, "gateway.shutdown_delay=0s"}, set...)
 	if root != "" {
 		all = append(all, "sites=[{host: bench.localhost, content: /ipfs/"+root+"}]")
 	}

@@ -78,7 +78,7 @@ func Start(ctx context.Context, p Plan) (*Edge, error) {
 	}
 	args := []string{p.Binary, "serve"}
 	settings := []string{"data=" + filepath.Join(p.Dir, "data"), "gateway.listen=" + p.Host + ":0",
-		"admin.listen=" + p.Host + ":0", "admin.token=" + adminToken, "log.format=json"}
+		"admin.listen=" + p.Host + ":0", "admin.token=" + adminToken, "log.format=json", "gateway.shutdown_delay=0s"}
 	for _, s := range append(settings, p.Set...) {
 		args = append(args, "--set", s)
 	}
