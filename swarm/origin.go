@@ -63,7 +63,7 @@ func (s *Swarm) seek(ctx context.Context, f *fill, rest []peer.ID) (blocks.Block
 // search is one seek: the two ways, and what begins each of them, once.
 type search struct {
 	s           *Swarm
-	flight      *flight
+	fill        *fill
 	sick        bool // the siblings go first
 	own, others chan found
 
@@ -71,8 +71,8 @@ type search struct {
 	mayFetch          func() // lets other homes be asked to fetch
 }
 
-func (s *Swarm) twoWays(ctx context.Context, f *flight, rest []peer.ID) *search {
-	w := &search{s: s, flight: f, own: make(chan found, 1), others: make(chan found, 1)}
+func (s *Swarm) twoWays(ctx context.Context, f *fill, rest []peer.ID) *search {
+	w := &search{s: s, fill: f, own: make(chan found, 1), others: make(chan found, 1)}
 	fetch := make(chan struct{})
 	w.mayFetch = sync.OnceFunc(func() { close(fetch) })
 	w.askOthers = sync.OnceFunc(func() {
@@ -133,7 +133,7 @@ func (w *search) run(ctx context.Context) (blocks.Block, block.Source, error) {
 			}
 			w.mayFetch()
 		case <-ctx.Done():
-			return nil, block.Origin, ended(ctx, w.flight.cid, "wait for the origin and the siblings")
+			return nil, block.Origin, ended(ctx, w.fill.cid, "wait for the origin and the siblings")
 		}
 	}
 	if ipld.IsNotFound(ownErr) {
