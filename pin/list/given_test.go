@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,11 +254,11 @@ func TestMadeUpAuthorsAreBounded(t *testing.T) {
 // TestContradictionEnds has a sibling say of every pin that it was removed before.
 func TestContradictionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tells := 0
+		var tells atomic.Int32
 		list, err := New(DefaultOptions(), Config{Datastore: newMemory(), Peers: liar{
 			methodCompare: func(any) any { return compareAnswer{Run: "r"} },
 			methodTell: func(request any) any {
-				tells++
+				tells.Add(1)
 				var answer tellAnswer
 				for _, it := range request.(tellRequest).Items {
 					answer.Removed = append(answer.Removed, it.dot)
@@ -273,8 +274,8 @@ func TestContradictionEnds(t *testing.T) {
 		time.Sleep(soon)
 		add(t, list, pin("1"))
 		time.Sleep(time.Minute)
-		if tells != maxStrikes+1 {
-			t.Errorf("told %d times", tells)
+		if n := tells.Load(); n != maxStrikes+1 {
+			t.Errorf("told %d times", n)
 		}
 		want(t, list, "1")
 		audit(t, list)
