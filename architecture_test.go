@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -74,4 +76,25 @@ func allowed(folder, target string) bool {
 	}
 	list := arrows[room]
 	return slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"
+}
+
+// A block is either hashed or read back by the block store: nobody else may take bytes for
+// verified.
+func TestOnlyTheBlockStoreRestoresBlocks(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		if folder := filepath.ToSlash(filepath.Dir(path)); folder == "blockstore" || folder == "block" || folder == "block/blocktest" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if bytes.Contains(text, []byte("block.Restore(")) || bytes.Contains(text, []byte("block/blocktest")) && !strings.HasPrefix(path, "bench") {
+			t.Errorf("%s takes bytes for verified that nobody hashed", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/ipfs/boxo/verifcid"
 	blocks "github.com/ipfs/go-block-format"
@@ -85,12 +86,60 @@ func Sum(prefix cid.Prefix, data []byte) (*Verified, error) {
 	return &Verified{cid: c, data: data}, nil
 }
 
-// Trusted wraps bytes that are known to match c by other means: they were
-// verified when they entered this process or its block store, and a checksum has
-// held them since. It is for the rooms that read back what they themselves
-// verified. Anything that comes from outside goes through [New].
-func Trusted(c cid.Cid, data []byte) *Verified {
-	return &Verified{cid: c, data: data}
+// Checksum protects a block's bytes at rest: a CRC-32C (Castagnoli, RFC 3720, section
+// 12.1), kept beside them since they were verified.
+type Checksum uint32
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ErrDamaged is returned by [Restore] for bytes that changed at rest.
+var ErrDamaged = errors.New("bytes do not match their checksum")
+
+// Checksum returns what [Restore] needs to know the block's bytes again.
+func (b *Verified) Checksum() Checksum { return Checksum(crc32.Checksum(b.data, castagnoli)) }
+
+// Restore returns a block that was verified when it was stored, and whose bytes are still
+// those of its checksum; it hashes nothing. The error is [ErrDamaged]. It is for the
+// block store alone, which keeps the checksum in its own records (a test holds that);
+// anything else comes in by [New]. Restore keeps data; the caller must not change it
+// afterwards.
+func Restore(c cid.Cid, data []byte, sum Checksum) (*Verified, error) {
+	if Checksum(crc32.Checksum(data, castagnoli)) != sum {
+		return nil, ErrDamaged
+	}
+	return &Verified{cid: c, data: data}, nil
+}
+
+// As returns the block under another CID of the same bytes: stores know blocks by their
+// multihash, the codec is a matter of who asks. The error wraps [ErrMismatch] when the
+// multihash is another one.
+func (b *Verified) As(c cid.Cid) (*Verified, error) {
+	switch {
+	case c == b.cid:
+		return b, nil
+	case Key(c) != Key(b.cid):
+		return nil, fmt.Errorf("block %s: %w: it is block %s", abbreviate(c), ErrMismatch, abbreviate(b.cid))
+	}
+	return &Verified{cid: c, data: b.data}, nil
+}
+
+// Key returns the multihash of a CID in binary, which is what the same bytes have in
+// common under all their CIDs. It is a part of the CID's own memory, where [cid.Cid.Hash]
+// would copy it.
+func Key(c cid.Cid) string {
+	s := c.KeyString()
+	if c.Defined() && c.Version() == 0 {
+		return s
+	}
+	for range 2 { // the varints of version and codec
+		for len(s) > 0 && s[0] >= 0x80 {
+			s = s[1:]
+		}
+		if len(s) > 0 {
+			s = s[1:]
+		}
+	}
+	return s
 }
 
 // CheckCID reports, with an error that wraps [ErrUnsupported] and names the CID,

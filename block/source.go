@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 )
@@ -48,7 +47,7 @@ func (s Source) String() string {
 // [*UnavailableError]; when ctx ends first, the error wraps its cause. Get may be
 // called from many goroutines at once. The block's bytes must not be changed.
 type Getter interface {
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, Source, error)
+	Get(ctx context.Context, c cid.Cid) (*Verified, Source, error)
 }
 
 // NotFound returns the error for a block that was looked for and is not there.

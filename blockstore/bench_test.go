@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 )
 
@@ -70,7 +71,7 @@ func BenchmarkPut(b *testing.B) {
 			for i := range b.N {
 				// What is measured is the store, so the bytes need not be the block's.
 				c := storetest.Block(i, 8).Cid()
-				if err := s.Put(ctx, block.Trusted(c, data[i%(1<<20):][:size])); err != nil {
+				if err := s.Put(ctx, blocktest.MadeUp(c, data[i%(1<<20):][:size])); err != nil {
 					b.Fatal(err)
 				}
 			}

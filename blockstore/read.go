@@ -12,20 +12,25 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 )
 
-// Get returns the block, or an [ipld.ErrNotFound]. Its bytes are the caller's to
-// keep.
+// Get is [Store.Read] as the IPFS libraries have it.
 func (s *Store) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	data, err := s.read(ctx, c, func(n int) []byte { return make([]byte, n) })
+	b, err := s.Read(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return block.Trusted(c, data), nil
+	return b, nil
+}
+
+// Read returns the block, or an [ipld.ErrNotFound]. Its bytes are the caller's to
+// keep.
+func (s *Store) Read(ctx context.Context, c cid.Cid) (*block.Verified, error) {
+	return s.read(ctx, c, func(n int) []byte { return make([]byte, n) })
 }
 
 // View calls f with the block's bytes, which are f's only until it returns.
 func (s *Store) View(ctx context.Context, c cid.Cid, f func([]byte) error) error {
 	var pooled *[]byte
-	data, err := s.read(ctx, c, func(n int) []byte {
+	b, err := s.read(ctx, c, func(n int) []byte {
 		if pooled == nil {
 			pooled = s.buffer(n)
 		}
@@ -37,7 +42,7 @@ func (s *Store) View(ctx context.Context, c cid.Cid, f func([]byte) error) error
 	if err != nil {
 		return err
 	}
-	return f(data)
+	return f(b.RawData())
 }
 
 // buffer returns a pooled buffer of at least n bytes.
@@ -47,16 +52,6 @@ func (s *Store) buffer(n int) *[]byte {
 	}
 	b := make([]byte, max(n, 4<<10))
 	return &b
-}
-
-// Getter returns the store as a layer on the path of a miss.
-func (s *Store) Getter() block.Getter { return getter{s} }
-
-type getter struct{ *Store }
-
-func (g getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	b, err := g.Store.Get(ctx, c)
-	return b, block.Disk, err
 }
 
 // Use counts one use of a block, as reading it would, and reports whether it is here.
@@ -95,8 +90,8 @@ func (s *Store) locate(ctx context.Context, k key, c cid.Cid) (location, error) 
 	}
 }
 
-// read returns the block's data in a buffer that allocate makes for its length.
-func (s *Store) read(ctx context.Context, c cid.Cid, allocate func(int) []byte) ([]byte, error) {
+// read returns the block, in a buffer that allocate makes for its length.
+func (s *Store) read(ctx context.Context, c cid.Cid, allocate func(int) []byte) (*block.Verified, error) {
 	if !c.Defined() {
 		return nil, block.NotFound(c)
 	}
@@ -107,11 +102,18 @@ func (s *Store) read(ctx context.Context, c cid.Cid, allocate func(int) []byte) 
 	}
 	defer p.release()
 	buf := allocate(p.entry.length())
-	if err := p.read(buf, p.entry.offset, p.entry.crc); err != nil {
+	err = p.fill(buf, p.entry.offset)
+	var b *block.Verified
+	if err == nil {
+		if b, err = block.Restore(c, buf, block.Checksum(p.entry.crc)); err != nil {
+			err = errBadRecord
+		}
+	}
+	if err != nil {
 		s.drop(k, c, p, err)
 		return nil, block.NotFound(c)
 	}
-	return buf, nil
+	return b, nil
 }
 
 // drop takes a block that cannot be read out of the store, so that it is fetched

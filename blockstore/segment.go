@@ -82,16 +82,25 @@ func (g *segment) size() int64 {
 
 // read fills buf with the data at offset and holds it against its CRC.
 func (g *segment) read(buf []byte, offset, crc uint32) error {
-	if n, err := g.file.ReadAt(buf, int64(offset)); n < len(buf) {
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: the file ends early", errBadRecord)
-		}
+	if err := g.fill(buf, offset); err != nil {
 		return err
 	}
 	if checksum(buf) != crc {
 		return errBadRecord
 	}
 	return nil
+}
+
+// fill fills buf with the data at offset, unchecked.
+func (g *segment) fill(buf []byte, offset uint32) error {
+	n, err := g.file.ReadAt(buf, int64(offset))
+	switch {
+	case n == len(buf):
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the file ends early", errBadRecord)
+	}
+	return err
 }
 
 // joinBelow is the length of data up to which copying it behind its header is

@@ -54,7 +54,6 @@ type Store struct {
 var (
 	_ boxo.Blockstore = (*Store)(nil)
 	_ boxo.Viewer     = (*Store)(nil)
-	_ block.Getter    = getter{}
 )
 
 // New opens the store in options.Dir, creating it when it is not there, and takes
@@ -102,7 +101,7 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 // the store.
 type Watcher interface {
 	// Stored is told of each block that was not here before.
-	Stored(b blocks.Block)
+	Stored(b *block.Verified)
 	// Lost is told of each held block that is not here any more, because it could not
 	// be read or was damaged.
 	Lost(h multihash.Multihash)
@@ -110,7 +109,7 @@ type Watcher interface {
 
 type nobody struct{}
 
-func (nobody) Stored(blocks.Block)      {}
+func (nobody) Stored(*block.Verified)   {}
 func (nobody) Lost(multihash.Multihash) {}
 
 // Watch says who is told of blocks from now on. It is called before anything is read or

@@ -1,7 +1,6 @@
 package blockstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -15,11 +14,11 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
-	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 )
 
@@ -108,7 +107,7 @@ func TestPutVerifies(t *testing.T) {
 	mustPut(t, s, plain)
 	storetest.Check(t, s, good)
 	big := make([]byte, block.MaxSize+1)
-	if err := s.Put(ctx, block.Trusted(good.Cid(), big)); !errors.Is(err, block.ErrTooLarge) {
+	if err := s.Put(ctx, blocktest.MadeUp(good.Cid(), big)); !errors.Is(err, block.ErrTooLarge) {
 		t.Errorf("an oversized block: %v", err)
 	}
 }
@@ -277,19 +276,6 @@ func TestReadOnlyFolder(t *testing.T) {
 	}
 	if _, err := New(Options{Dir: dir, Capacity: MinCapacity}, nil, nil); !errors.Is(err, ErrReadOnly) || !errors.Is(err, fs.ErrPermission) {
 		t.Fatalf("got %v", err)
-	}
-}
-
-func TestGetter(t *testing.T) {
-	s := openStore(t, t.TempDir(), MinCapacity)
-	b := storetest.Block(1, 100)
-	mustPut(t, s, b)
-	got, source, err := s.Getter().Get(ctx, b.Cid())
-	if err != nil || source != block.Disk || !bytes.Equal(got.RawData(), b.RawData()) {
-		t.Errorf("got %v from %s, %v", got, source, err)
-	}
-	if _, _, err := s.Getter().Get(ctx, storetest.Block(2, 100).Cid()); !ipld.IsNotFound(err) {
-		t.Errorf("missing block: %v", err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *Store) put(ctx context.Context, b blocks.Block, ownerName *string) erro
 	if e, ok := s.index.get(k); ok && e.present() && ownerName == nil {
 		return nil
 	}
-	r := record{hash: h, length: uint32(len(data)), crc: checksum(data)}
+	r := record{hash: h, length: uint32(len(data)), crc: uint32(v.Checksum())}
 
 	isNew, err := s.putNew(k, r, v, ownerName)
 	if isNew {

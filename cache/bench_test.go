@@ -6,10 +6,10 @@ import (
 	"runtime"
 	"testing"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/cache"
 )
 
@@ -67,8 +67,8 @@ func BenchmarkMemoryPerBlock(b *testing.B) {
 			n := min(200_000, 256<<20/(size+500))
 			for b.Loop() {
 				var i int
-				source := getter(func(_ context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
-					return block.Trusted(id, make([]byte, size)), block.Disk, nil
+				source := getter(func(_ context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
+					return blocktest.MadeUp(id, make([]byte, size)), block.Disk, nil
 				})
 				c := open(b, 1<<30, source)
 				before := heap()

@@ -25,7 +25,7 @@ var ErrClosed = errors.New("cache is closed")
 // Disk is the block store of this edge. Its methods may be called from many
 // goroutines at once. What is not there is an error that ipld.IsNotFound recognises.
 type Disk interface {
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	Read(ctx context.Context, c cid.Cid) (*block.Verified, error)
 	// Has and GetSize read no disk.
 	Has(ctx context.Context, c cid.Cid) (bool, error)
 	GetSize(ctx context.Context, c cid.Cid) (int, error)
@@ -46,12 +46,12 @@ type Fleet interface {
 	// home, -1 if it is none.
 	Rank(c cid.Cid) int
 	// Get asks the homes of a block, of which this edge is not the first.
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
+	Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
 	// Fill gets a block that is at home here from siblings or the origin. There is
 	// one Fill of a block at a time.
-	Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
+	Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
 	// Stored is told of every block that came, for whoever asked for it before.
-	Stored(b blocks.Block)
+	Stored(b *block.Verified)
 	// Used is told that a block was used here that is at home elsewhere. It must not
 	// block.
 	Used(c cid.Cid)
@@ -141,7 +141,7 @@ func (c *Cache) Connect(fleet Fleet) { c.fleet = fleet }
 // that is in memory is returned even then. A fetch sees neither ctx's deadline nor its
 // end; it sees the values of the ctx that started it (so that a trace shows what caused
 // it), and must not let them decide the answer, which others may share.
-func (c *Cache) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+func (c *Cache) Get(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
 	if b, ok := c.inMemory(id); ok {
 		return b, block.Memory, nil
 	}
@@ -156,7 +156,7 @@ func (c *Cache) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source
 
 // Fill is Get for a block that the fleet has found to be at home here, on behalf of
 // siblings: what comes goes to the disk and not into memory.
-func (c *Cache) Fill(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+func (c *Cache) Fill(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
 	if b, ok := c.inMemory(id); ok {
 		return b, block.Memory, nil
 	}
@@ -170,16 +170,17 @@ func (c *Cache) Aside() block.Getter { return aside{c} }
 type aside struct{ *Cache }
 
 // Get implements [block.Getter].
-func (a aside) Get(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
-	if b, ok := a.shardOf(keyOf(id)).peek(keyOf(id)); ok {
-		return as(b, id), block.Memory, nil
+func (a aside) Get(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
+	if b, ok := a.shardOf(block.Key(id)).peek(block.Key(id)); ok {
+		b, err := b.As(id)
+		return b, block.Memory, err
 	}
 	return a.join(ctx, id, purpose{fill: a.fleet.Rank(id) == 0})
 }
 
 // load is what a flight does: look on the disk, else have the fleet find the block.
-func (c *Cache) load(ctx context.Context, f *flight) (blocks.Block, block.Source, error) {
-	b, err := c.disk.Get(ctx, f.id)
+func (c *Cache) load(ctx context.Context, f *flight) (*block.Verified, block.Source, error) {
+	b, err := c.disk.Read(ctx, f.id)
 	if err == nil {
 		return b, block.Disk, nil
 	}
@@ -218,18 +219,18 @@ func (c *Cache) settle(ctx context.Context, f *flight) {
 // Has reports whether the block is on this edge, in memory or on disk. It reads no
 // disk, and is no use of the block.
 func (c *Cache) Has(ctx context.Context, id cid.Cid) (bool, error) {
-	if _, ok := c.shardOf(keyOf(id)).peek(keyOf(id)); ok {
+	if _, ok := c.shardOf(block.Key(id)).peek(block.Key(id)); ok {
 		return true, nil
 	}
 	return c.disk.Has(ctx, id)
 }
 
 // GetLocal returns the block from memory or disk, and asks nobody else.
-func (c *Cache) GetLocal(ctx context.Context, id cid.Cid) (blocks.Block, error) {
+func (c *Cache) GetLocal(ctx context.Context, id cid.Cid) (*block.Verified, error) {
 	if b, ok := c.inMemory(id); ok {
 		return b, nil
 	}
-	return c.disk.Get(ctx, id)
+	return c.disk.Read(ctx, id)
 }
 
 // ViewPart reads a part of a block from the disk, see [Disk].
@@ -238,7 +239,7 @@ func (c *Cache) ViewPart(ctx context.Context, id cid.Cid, size, from, to int, f 
 }
 
 // Put keeps a block on the disk that is at home here.
-func (c *Cache) Put(ctx context.Context, b blocks.Block) error {
+func (c *Cache) Put(ctx context.Context, b *block.Verified) error {
 	c.admit.ToDisk(b.Cid(), b.RawData(), true)
 	return c.disk.Put(ctx, b)
 }
@@ -262,7 +263,7 @@ func (c *Cache) Delete(ctx context.Context, id cid.Cid) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("delete block %s: %w", id, err)
 	}
-	if b, ok := c.shardOf(keyOf(id)).remove(keyOf(id)); ok {
+	if b, ok := c.shardOf(block.Key(id)).remove(block.Key(id)); ok {
 		size = len(b.RawData())
 	}
 	return int64(max(size, 0)), nil
@@ -289,8 +290,8 @@ func (c *Cache) Close() error {
 }
 
 // inMemory returns the block if it is in memory, and counts that as a use.
-func (c *Cache) inMemory(id cid.Cid) (blocks.Block, bool) {
-	key := keyOf(id)
+func (c *Cache) inMemory(id cid.Cid) (*block.Verified, bool) {
+	key := block.Key(id)
 	b, first, ok := c.shardOf(key).get(key, c.moment())
 	if !ok {
 		return nil, false
@@ -298,41 +299,16 @@ func (c *Cache) inMemory(id cid.Cid) (blocks.Block, bool) {
 	if first {
 		c.Use(id)
 	}
-	return as(b, id), true
+	b, err := b.As(id)
+	return b, err == nil
 }
 
 func (c *Cache) shardOf(key string) *shard {
 	return c.shards[maphash.String(c.seed, key)&uint64(len(c.shards)-1)]
 }
 
-// keyOf returns the multihash in a CID's binary form. It is a part of that string:
-// [cid.Cid.Hash] would copy it, on every hit.
-func keyOf(id cid.Cid) string {
-	s := id.KeyString()
-	if id.Defined() && id.Version() == 0 {
-		return s
-	}
-	for range 2 { // the varints of version and codec
-		for len(s) > 0 && s[0] >= 0x80 {
-			s = s[1:]
-		}
-		if len(s) > 0 {
-			s = s[1:]
-		}
-	}
-	return s
-}
-
-// as returns b under the CID that was asked for.
-func as(b blocks.Block, id cid.Cid) blocks.Block {
-	if b.Cid() == id {
-		return b
-	}
-	return block.Trusted(id, b.RawData())
-}
-
 // inline returns the block of a CID that carries its own content.
-func inline(id cid.Cid) (b blocks.Block, ok bool, err error) {
+func inline(id cid.Cid) (b *block.Verified, ok bool, err error) {
 	if id.Prefix().MhType != multihash.IDENTITY {
 		return nil, false, nil
 	}

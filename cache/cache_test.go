@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/cache"
 )
 
@@ -33,7 +34,7 @@ type layer struct {
 	asked  atomic.Int64
 }
 
-func (l *layer) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (l *layer) Get(_ context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	l.asked.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,7 +42,7 @@ func (l *layer) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source, e
 	if !ok {
 		return nil, l.source, block.NotFound(c)
 	}
-	return block.Trusted(c, data), l.source, nil
+	return blocktest.MadeUp(c, data), l.source, nil
 }
 
 // add puts a block of size bytes, made from n, into the layer.
@@ -69,9 +70,9 @@ func rawCID(t testing.TB, data []byte) cid.Cid {
 }
 
 // getter lets a function be the next layer.
-type getter func(context.Context, cid.Cid) (blocks.Block, block.Source, error)
+type getter func(context.Context, cid.Cid) (*block.Verified, block.Source, error)
 
-func (g getter) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (g getter) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	return g(ctx, c)
 }
 
@@ -101,10 +102,10 @@ func openWith(t testing.TB, opts cache.Options, cfg cache.Config, fleet cache.Fl
 // alone is the fleet of an edge that is home to everything.
 type alone struct{ block.Getter }
 
-func (alone) Rank(cid.Cid) int    { return 0 }
-func (alone) Stored(blocks.Block) {}
-func (alone) Used(cid.Cid)        {}
-func (a alone) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (alone) Rank(cid.Cid) int       { return 0 }
+func (alone) Stored(*block.Verified) {}
+func (alone) Used(cid.Cid)           {}
+func (a alone) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	return a.Getter.Get(ctx, c)
 }
 
@@ -116,9 +117,11 @@ func (a admits) ToDisk(cid.Cid, []byte, bool) bool { return bool(a) }
 // noDisk is a disk without room.
 type noDisk struct{}
 
-func (noDisk) Get(_ context.Context, c cid.Cid) (blocks.Block, error) { return nil, block.NotFound(c) }
-func (noDisk) Has(context.Context, cid.Cid) (bool, error)             { return false, nil }
-func (noDisk) GetSize(_ context.Context, c cid.Cid) (int, error)      { return -1, block.NotFound(c) }
+func (noDisk) Read(_ context.Context, c cid.Cid) (*block.Verified, error) {
+	return nil, block.NotFound(c)
+}
+func (noDisk) Has(context.Context, cid.Cid) (bool, error)        { return false, nil }
+func (noDisk) GetSize(_ context.Context, c cid.Cid) (int, error) { return -1, block.NotFound(c) }
 func (noDisk) ViewPart(_ context.Context, c cid.Cid, _, _, _ int, _ func([]byte) error) error {
 	return block.NotFound(c)
 }
@@ -139,7 +142,7 @@ func remove(c *cache.Cache, id cid.Cid) bool {
 	return size > 0
 }
 
-func get(t testing.TB, c *cache.Cache, id cid.Cid, want block.Source) blocks.Block {
+func get(t testing.TB, c *cache.Cache, id cid.Cid, want block.Source) *block.Verified {
 	t.Helper()
 	b, src, err := c.Get(context.Background(), id)
 	if err != nil {
@@ -258,8 +261,8 @@ func TestZeroBytesKeepsNothing(t *testing.T) {
 func TestSpareCapacityIsCharged(t *testing.T) {
 	data := append(make([]byte, 0, 1<<20), "a small part of a large buffer"...)
 	id := rawCID(t, data)
-	c := open(t, 8<<20, getter(func(context.Context, cid.Cid) (blocks.Block, block.Source, error) {
-		return block.Trusted(id, data), block.Disk, nil
+	c := open(t, 8<<20, getter(func(context.Context, cid.Cid) (*block.Verified, block.Source, error) {
+		return blocktest.MadeUp(id, data), block.Disk, nil
 	}))
 	get(t, c, id, block.Disk)
 	if got := c.Bytes(); got < 1<<20 {
@@ -302,14 +305,14 @@ func TestWrongBlockIsRefused(t *testing.T) {
 	l := &layer{}
 	asked, other := l.add(t, 1, 10), l.add(t, 2, 10)
 	for name, tc := range map[string]struct {
-		give blocks.Block
+		give *block.Verified
 		want error
 	}{
-		"another block": {block.Trusted(other, []byte("x")), block.ErrMismatch},
+		"another block": {blocktest.MadeUp(other, []byte("x")), block.ErrMismatch},
 		"no block":      {nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, 1<<20, getter(func(context.Context, cid.Cid) (blocks.Block, block.Source, error) {
+			c := open(t, 1<<20, getter(func(context.Context, cid.Cid) (*block.Verified, block.Source, error) {
 				return tc.give, block.Disk, nil
 			}))
 			b, _, err := c.Get(context.Background(), asked)
@@ -576,7 +579,7 @@ type endlessKey struct{}
 // endless has the block whose bytes the context carries.
 type endless struct{}
 
-func (*endless) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (*endless) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	b, err := block.New(c, ctx.Value(endlessKey{}).([]byte))
 	return b, block.Origin, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -38,7 +37,7 @@ type flight struct {
 
 	// done is closed when what follows has been written.
 	done chan struct{}
-	b    blocks.Block
+	b    *block.Verified
 	src  block.Source
 	err  error
 }
@@ -61,7 +60,7 @@ func (e *PanicError) Unwrap() error {
 }
 
 // join waits for the flight of a block, and starts it if there is none.
-func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (blocks.Block, block.Source, error) {
+func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (*block.Verified, block.Source, error) {
 	if ctx.Err() != nil {
 		return nil, 0, ended(ctx, id)
 	}
@@ -70,15 +69,16 @@ func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (blocks.Block, 
 	case err != nil:
 		return nil, 0, err
 	case b != nil:
-		return as(b, id), block.Memory, nil
+		b, err := b.As(id)
+		return b, block.Memory, err
 	}
 	return f.wait(ctx, id)
 }
 
 // board joins the flight or starts one. It looks into the memory once more: between
 // the caller's own look and now a flight may have landed.
-func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (blocks.Block, *flight, error) {
-	key := flightKey{keyOf(id), p.fill}
+func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verified, *flight, error) {
+	key := flightKey{block.Key(id), p.fill}
 	sh := c.shardOf(key.key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -141,7 +141,7 @@ func (f *flight) check() error {
 	if f.b == nil {
 		return fmt.Errorf("fetch block %s: got neither a block nor an error", f.id)
 	}
-	if got := f.b.Cid(); keyOf(got) != f.key {
+	if got := f.b.Cid(); block.Key(got) != f.key {
 		f.b = nil
 		return fmt.Errorf("fetch block %s: %w: got block %s", f.id, block.ErrMismatch, got)
 	}
@@ -191,7 +191,7 @@ func (f *flight) gone() bool {
 }
 
 // wait returns what the flight brings, under the CID that this waiter asked for.
-func (f *flight) wait(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+func (f *flight) wait(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
 	select {
 	case <-f.done:
 	case <-ctx.Done():
@@ -200,7 +200,8 @@ func (f *flight) wait(ctx context.Context, id cid.Cid) (blocks.Block, block.Sour
 	}
 	switch {
 	case f.err == nil:
-		return as(f.b, id), f.src, nil
+		b, err := f.b.As(id)
+		return b, f.src, err
 	case id == f.id:
 		return nil, f.src, f.err
 	default:

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 
@@ -24,7 +23,7 @@ type slow struct {
 	cancelled int
 }
 
-func (s *slow) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *slow) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	b, src, err := s.layer.Get(ctx, c)
 	select {
 	case <-time.After(time.Second):
@@ -39,7 +38,7 @@ func (s *slow) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, 
 
 // answer is what one Get brought, and when.
 type answer struct {
-	b     blocks.Block
+	b     *block.Verified
 	src   block.Source
 	err   error
 	after time.Duration
@@ -138,7 +137,7 @@ func TestLastOneOutCancelsTheFetch(t *testing.T) {
 // stubborn does not end when its ctx does.
 type stubborn struct{ layer }
 
-func (s *stubborn) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *stubborn) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	b, src, err := s.layer.Get(ctx, c)
 	time.Sleep(time.Second)
 	return b, src, err
@@ -184,7 +183,7 @@ type traceKey struct{}
 func TestFlightHasTheLeadersValuesButNotItsDeadline(t *testing.T) {
 	l := &layer{}
 	id := l.add(t, 1, 10)
-	c := open(t, 1<<20, getter(func(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+	c := open(t, 1<<20, getter(func(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
 		if _, ok := ctx.Deadline(); ok {
 			t.Error("the fetch has a deadline")
 		}
@@ -273,7 +272,7 @@ func TestPanicWedgesNobody(t *testing.T) {
 				l := &layer{source: block.Disk}
 				id := l.add(t, 1, 10)
 				broken := true
-				c := open(t, 1<<20, getter(func(ctx context.Context, id cid.Cid) (blocks.Block, block.Source, error) {
+				c := open(t, 1<<20, getter(func(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
 					time.Sleep(time.Second)
 					if broken {
 						fail()

@@ -6,8 +6,9 @@ import (
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // Overhead is what a cached block is charged, in bytes, on top of its payload: an
@@ -18,7 +19,7 @@ const Overhead = 96 + 57 + 48 + 48 + 32
 
 // item is a block in memory.
 type item struct {
-	b    blocks.Block
+	b    *block.Verified
 	last uint32 // the moment of the last use that was counted
 	uses uint32 // how many were counted
 
@@ -59,7 +60,7 @@ func newLRU() *lru {
 
 // get returns a block, as the one that was used last. first says that this is its first
 // use in this moment.
-func (s *shard) get(key string, moment uint32) (b blocks.Block, first, ok bool) {
+func (s *shard) get(key string, moment uint32) (b *block.Verified, first, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, ok := s.lru.Get(key)
@@ -75,7 +76,7 @@ func (s *shard) get(key string, moment uint32) (b blocks.Block, first, ok bool) 
 	return it.b, first, true
 }
 
-func (s *shard) peek(key string) (blocks.Block, bool) {
+func (s *shard) peek(key string) (*block.Verified, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, ok := s.lru.Peek(key)
@@ -89,7 +90,7 @@ func (s *shard) peek(key string) (blocks.Block, bool) {
 }
 
 // find is peek, as the one that was used last. The caller holds mu.
-func (s *shard) find(key string) (blocks.Block, bool) {
+func (s *shard) find(key string) (*block.Verified, bool) {
 	if it, ok := s.lru.Get(key); ok {
 		return it.b, true
 	}
@@ -101,10 +102,10 @@ func (s *shard) find(key string) (blocks.Block, bool) {
 
 // keep stores b, unless it is there. It evicts first, so that the budget holds at every
 // moment. The caller holds mu.
-func (s *shard) keep(b blocks.Block) {
+func (s *shard) keep(b *block.Verified) {
 	// The key shares memory with the block's own CID, not with the one that
 	// somebody asked with.
-	key := keyOf(b.Cid())
+	key := block.Key(b.Cid())
 	if _, there := s.find(key); there || s.closed {
 		return
 	}
@@ -154,8 +155,8 @@ func (s *shard) take(key string) (*item, bool) {
 
 // hold takes a block off the list for as long as it is held, and returns the bytes that
 // were not held before.
-func (s *shard) hold(b blocks.Block) int64 {
-	key := keyOf(b.Cid())
+func (s *shard) hold(b *block.Verified) int64 {
+	key := block.Key(b.Cid())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if it := s.held[key]; it != nil {
@@ -167,7 +168,7 @@ func (s *shard) hold(b blocks.Block) int64 {
 		it = &item{b: b}
 	}
 	it.holds, it.bytes = 1, charge(it.b)
-	s.held[keyOf(it.b.Cid())] = it
+	s.held[block.Key(it.b.Cid())] = it
 	return it.bytes
 }
 
@@ -192,7 +193,7 @@ func (s *shard) release(key string) int64 {
 }
 
 // remove forgets one block, and has the flights under way not bring it back.
-func (s *shard) remove(key string) (b blocks.Block, ok bool) {
+func (s *shard) remove(key string) (b *block.Verified, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, fill := range []bool{false, true} {
@@ -251,7 +252,7 @@ func (s *shard) heats(to []heat) []heat {
 }
 
 // charge is the memory, in bytes, that keeping b costs.
-func charge(b blocks.Block) int64 {
+func charge(b *block.Verified) int64 {
 	// The capacity: a slice of a larger buffer holds on to all that follows it.
 	return allocated(int64(cap(b.RawData()))) + Overhead
 }

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // All tiers are one cache, so a use in any of them is a use of the block on the disk
@@ -44,7 +45,7 @@ func (c *Cache) touch(id cid.Cid, home bool) bool {
 	if c.disk.Use(id) {
 		return true
 	}
-	b, ok := c.shardOf(keyOf(id)).peek(keyOf(id))
+	b, ok := c.shardOf(block.Key(id)).peek(block.Key(id))
 	if !ok || !home {
 		return ok
 	}
@@ -70,9 +71,9 @@ func (c *Cache) touch(id cid.Cid, home bool) bool {
 // Hold needs a Release of the same blocks. It returns how many bytes are held now and
 // were not before: they do not count against the cache's own budget, and whoever holds
 // them should take them from it with [Cache.Lend].
-func (c *Cache) Hold(bs ...blocks.Block) (bytes int64) {
+func (c *Cache) Hold(bs ...*block.Verified) (bytes int64) {
 	for _, b := range bs {
-		bytes += c.shardOf(keyOf(b.Cid())).hold(b)
+		bytes += c.shardOf(block.Key(b.Cid())).hold(b)
 	}
 	return bytes
 }
@@ -80,7 +81,7 @@ func (c *Cache) Hold(bs ...blocks.Block) (bytes int64) {
 // Release ends a Hold, and returns how many bytes are held no longer.
 func (c *Cache) Release(ids ...cid.Cid) (bytes int64) {
 	for _, id := range ids {
-		bytes += c.shardOf(keyOf(id)).release(keyOf(id))
+		bytes += c.shardOf(block.Key(id)).release(block.Key(id))
 	}
 	return bytes
 }

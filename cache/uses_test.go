@@ -25,7 +25,7 @@ type fleetOf struct {
 }
 
 func (f *fleetOf) Rank(cid.Cid) int { return f.rank }
-func (f *fleetOf) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (f *fleetOf) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	return f.Get(ctx, c)
 }
 
@@ -35,7 +35,7 @@ func (f *fleetOf) Used(c cid.Cid) {
 	f.used = append(f.used, c)
 }
 
-func (f *fleetOf) Stored(blocks.Block) {
+func (f *fleetOf) Stored(*block.Verified) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stored++

@@ -105,9 +105,8 @@ func (s *blockService) fetch(ctx context.Context, rec *requestRecord, c cid.Cid)
 	if err != nil {
 		return nil, s.fail(rec, fetchFailure(ctx, c, err))
 	}
-	if b.Cid() != c {
-		// Stores key blocks by multihash; the codec is the asker's.
-		b = block.Trusted(c, b.RawData())
+	if b, err = b.As(c); err != nil {
+		return nil, s.fail(rec, fetchFailure(ctx, c, err))
 	}
 	rec.fetched(b, src, begin, time.Now())
 	s.metrics.block(src, len(b.RawData()))

@@ -16,6 +16,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 )
 
 // What nobody has, or nobody can give, is no export: with HEAD neither, and for a client
@@ -225,7 +226,7 @@ func TestCARHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []cid.Cid{bgw.EmptyIdentityCID, cid.NewCidV1(cid.Raw, long), cid.MustParse("QmVRzPKPzNtSrEzBFm2UZfxmPAgnaLke4DMcerbsGGSaFe")} {
-		r, err := newCAR(withRecord(t.Context(), &requestRecord{start: time.Now()}), nil, nil, block.Trusted(c, nil), bgw.CarParams{Scope: bgw.DagScopeBlock})
+		r, err := newCAR(withRecord(t.Context(), &requestRecord{start: time.Now()}), nil, nil, blocktest.MadeUp(c, nil), bgw.CarParams{Scope: bgw.DagScopeBlock})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,6 @@ import (
 	uio "github.com/ipfs/boxo/ipld/unixfs/io"
 	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/path"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
@@ -57,7 +56,7 @@ func (s *shelf) put(c cid.Cid, data []byte, src block.Source) {
 }
 
 // Get implements Blocks.
-func (s *shelf) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *shelf) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	s.mu.Lock()
 	b, ok := s.blocks[string(c.Hash())]
 	if ctx.Err() != nil && b.src != block.Memory {

@@ -16,7 +16,7 @@ import (
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/ipld/go-ipld-prime/traversal"
 
-	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 )
 
 // FuzzRequest sends odd hosts, paths, queries and headers: none may panic, be
@@ -103,7 +103,7 @@ func FuzzNodes(f *testing.F) {
 	f.Add([]byte("\xa2\x61a\xd8\x2a\x45\x00\x01\x55\x00\x00\x61b\x82\x01\xf6"), uint64(cid.DagCBOR))
 	f.Add(s.file(f, []byte(lines(100))).RawData(), uint64(cid.DagProtobuf))
 	f.Fuzz(func(t *testing.T, data []byte, codec uint64) {
-		b := block.Trusted(cid.NewCidV1(codec, inline(t, cid.Raw, nil).Hash()), data)
+		b := blocktest.MadeUp(cid.NewCidV1(codec, inline(t, cid.Raw, nil).Hash()), data)
 		n, err := readNode(codec, data)
 		if err == nil && n.isFile() {
 			sum, empty := int64(len(n.content)), 0

@@ -12,10 +12,11 @@ import (
 	"github.com/go-chi/chi/v5"
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // Deps are the other rooms, as far as the gateway needs them.
@@ -39,7 +40,7 @@ type Memory interface {
 	// Hold keeps blocks that an answer stands for and shares its bytes with, and
 	// Release lets them go again. They return how many bytes are held that were not
 	// before, or no longer are.
-	Hold(bs ...blocks.Block) (bytes int64)
+	Hold(bs ...*block.Verified) (bytes int64)
 	Release(ids ...cid.Cid) (bytes int64)
 	// Use counts a use of blocks that something stands for which is kept.
 	Use(ids ...cid.Cid)
@@ -47,10 +48,10 @@ type Memory interface {
 
 type noMemory struct{}
 
-func (noMemory) Lend(int64)                 {}
-func (noMemory) Hold(...blocks.Block) int64 { return 0 }
-func (noMemory) Release(...cid.Cid) int64   { return 0 }
-func (noMemory) Use(...cid.Cid)             {}
+func (noMemory) Lend(int64)                    {}
+func (noMemory) Hold(...*block.Verified) int64 { return 0 }
+func (noMemory) Release(...cid.Cid) int64      { return 0 }
+func (noMemory) Use(...cid.Cid)                {}
 
 // Gateway is the public door. It is an http.Handler; [Gateway.Serve] puts it
 // behind a server with the right time limits.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	blocks "github.com/ipfs/go-block-format"
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // hotStore keeps routes: what is answered to plain requests for one URL. And it keeps
@@ -43,8 +43,8 @@ type entry struct {
 	// A route's URL as requests write it; a form's coding and content.
 	host, uri string
 	hash      uint64
-	charge    int64          // what it costs, in bytes, without its blocks
-	blocks    []blocks.Block // what a route stands for and keeps in memory
+	charge    int64             // what it costs, in bytes, without its blocks
+	blocks    []*block.Verified // what a route stands for and keeps in memory
 
 	route *route // one of the two
 	form  *form

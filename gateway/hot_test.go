@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -285,7 +284,7 @@ func TestOneConnectionForAll(t *testing.T) {
 // lending is a memory that only lends.
 type lending func(int64)
 
-func (l lending) Lend(n int64)             { l(n) }
-func (lending) Hold(...blocks.Block) int64 { return 0 }
-func (lending) Release(...cid.Cid) int64   { return 0 }
-func (lending) Use(...cid.Cid)             {}
+func (l lending) Lend(n int64)                { l(n) }
+func (lending) Hold(...*block.Verified) int64 { return 0 }
+func (lending) Release(...cid.Cid) int64      { return 0 }
+func (lending) Use(...cid.Cid)                {}

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -61,7 +60,7 @@ func (g *Gateway) takeBody(r *route, c *capture, m *fileMap) {
 // leavesOf returns the leaves of a small file, and its bytes in their memory: those of
 // one block, or of raw blocks that are made of parts of the body. There are none when the
 // leaves would have to be kept beside the body.
-func (g *Gateway) leavesOf(m *fileMap, body []byte) ([]blocks.Block, []byte) {
+func (g *Gateway) leavesOf(m *fileMap, body []byte) ([]*block.Verified, []byte) {
 	if len(m.leaves) == 1 {
 		b, err := g.localBlock(m.leaves[0].cid)
 		if err != nil {
@@ -71,9 +70,9 @@ func (g *Gateway) leavesOf(m *fileMap, body []byte) ([]blocks.Block, []byte) {
 		if at < 0 {
 			return nil, nil
 		}
-		return []blocks.Block{b}, b.RawData()[at : at+len(body) : at+len(body)]
+		return []*block.Verified{b}, b.RawData()[at : at+len(body) : at+len(body)]
 	}
-	leaves := make([]blocks.Block, 0, len(m.leaves))
+	leaves := make([]*block.Verified, 0, len(m.leaves))
 	begin := int64(0)
 	for _, l := range m.leaves {
 		if l.cid.Prefix().Codec != cid.Raw {
@@ -110,12 +109,20 @@ func (g *Gateway) standFor(r *route, m *fileMap, rec *requestRecord) {
 }
 
 // localBlock reads a block that is held here.
-func (g *Gateway) localBlock(c cid.Cid) (blocks.Block, error) {
+func (g *Gateway) localBlock(c cid.Cid) (*block.Verified, error) {
 	quiet := &requestRecord{start: time.Now(), sites: &siteTable{}, walk: true}
-	return g.service.GetBlock(localOnly(withRecord(g.ctx, quiet)), c)
+	b, err := g.service.GetBlock(localOnly(withRecord(g.ctx, quiet)), c)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := b.(*block.Verified)
+	if !ok {
+		return nil, block.NotFound(c)
+	}
+	return v, nil
 }
 
-func idsOf(bs []blocks.Block) []cid.Cid {
+func idsOf(bs []*block.Verified) []cid.Cid {
 	ids := make([]cid.Cid, len(bs))
 	for i, b := range bs {
 		ids[i] = b.Cid()
@@ -123,7 +130,7 @@ func idsOf(bs []blocks.Block) []cid.Cid {
 	return ids
 }
 
-func bytesOf(bs []blocks.Block) (n int64) {
+func bytesOf(bs []*block.Verified) (n int64) {
 	for _, b := range bs {
 		n += int64(cap(b.RawData()))
 	}

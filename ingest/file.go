@@ -20,7 +20,7 @@ func (s *session) addFile(path string, r io.Reader) (storedNode, error) {
 		Dagserv:    s.sink,
 		Maxlinks:   profile.FileDAGWidth,
 		RawLeaves:  profile.RawLeaves,
-		CidBuilder: profile.CidBuilder(),
+		CidBuilder: s.builder(),
 	}
 	builder, err := params.New(chunk.NewSizeSplitter(in, profile.ChunkSize))
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *session) addSymlink(path, target string) (storedNode, error) {
 		return storedNode{}, fmt.Errorf("symlink %s: %w", quote(path), err)
 	}
 	nd := merkledag.NodeWithData(data)
-	if err := nd.SetCidBuilder(profile.CidBuilder()); err != nil {
+	if err := nd.SetCidBuilder(s.builder()); err != nil {
 		return storedNode{}, fmt.Errorf("symlink %s: %w", quote(path), err)
 	}
 	if err := s.Add(s.ctx, nd); err != nil {

@@ -22,6 +22,39 @@ type sink struct {
 	ctx   context.Context // ends with the import, and as soon as a write fails
 	added func()
 	last  cid.Cid
+	// hashed is the block whose CID a builder computed last.
+	hashed *block.Verified
+}
+
+// builder returns what a builder of boxo computes CIDs with: what it hashes for that need
+// not be hashed again to be verified.
+func (s *sink) builder() cid.Builder {
+	prefix := cid.NewPrefixV1(cid.DagProtobuf, profile.MhType) // as profile.CidBuilder
+	return hasher{prefix, s}
+}
+
+type hasher struct {
+	prefix cid.Prefix
+	sink   *sink
+}
+
+// Sum implements [cid.Builder].
+func (h hasher) Sum(data []byte) (cid.Cid, error) {
+	b, err := block.Sum(h.prefix, data)
+	if err != nil {
+		return cid.Undef, err
+	}
+	h.sink.hashed = b
+	return b.Cid(), nil
+}
+
+// GetCodec implements [cid.Builder].
+func (h hasher) GetCodec() uint64 { return h.prefix.Codec }
+
+// WithCodec implements [cid.Builder].
+func (h hasher) WithCodec(codec uint64) cid.Builder {
+	h.prefix.Codec = codec
+	return h
 }
 
 func newSink(ctx context.Context, store Store, owner string, writers int, added func()) *sink {
@@ -66,8 +99,15 @@ func (s *sink) Add(_ context.Context, nd ipld.Node) error {
 		return nil
 	}
 	s.last = nd.Cid()
-	// The builder hashed these bytes a moment ago, in this process.
-	return s.put(block.Trusted(nd.Cid(), nd.RawData()))
+	b := s.hashed
+	if b == nil || b.Cid() != nd.Cid() {
+		// It was hashed some time before.
+		var err error
+		if b, err = block.New(nd.Cid(), nd.RawData()); err != nil {
+			return err
+		}
+	}
+	return s.put(b)
 }
 
 func (s *sink) AddMany(ctx context.Context, nds []ipld.Node) error {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/ipfs/boxo/ipld/unixfs/io"
 	"github.com/ipfs/go-cid"
-	ipld "github.com/ipfs/go-ipld-format"
 )
 
 // profile is how files and folders become DAGs. Its settings are given to each
@@ -152,9 +151,9 @@ func (n node) build(ctx context.Context, s *sink, path string) (storedNode, erro
 	return link(nd)
 }
 
-func newDirectory(dag ipld.DAGService) (io.Directory, error) {
+func newDirectory(dag *sink) (io.Directory, error) {
 	dir, err := io.NewDirectory(dag,
-		io.WithCidBuilder(profile.CidBuilder()),
+		io.WithCidBuilder(dag.builder()),
 		io.WithMaxHAMTFanout(profile.HAMTShardWidth),
 		io.WithSizeEstimationMode(profile.HAMTSizeEstimation))
 	if err != nil {

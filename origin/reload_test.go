@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/prometheus/client_golang/prometheus"
@@ -240,7 +239,7 @@ func TestArchivesAreReadAgainWhenTheyChanged(t *testing.T) {
 // closingPeer is a peer that wants to know when it is no origin any more.
 type closingPeer struct{ closed chan struct{} }
 
-func (p *closingPeer) Get(context.Context, cid.Cid) (blocks.Block, block.Source, error) {
+func (p *closingPeer) Get(context.Context, cid.Cid) (*block.Verified, block.Source, error) {
 	return nil, 0, errors.New("no")
 }
 func (p *closingPeer) Close() error { close(p.closed); return nil }

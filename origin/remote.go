@@ -46,14 +46,10 @@ func (r *remote) fetch(ctx context.Context, c cid.Cid) (*block.Verified, error) 
 		return nil, &failure{outcome: outcomeError, err: err}
 	}
 	r.meter.bytes.Add(float64(len(b.RawData())))
-	if v, ok := b.(*block.Verified); ok {
-		return v, nil
-	}
-	v, err := block.New(c, b.RawData())
-	if err != nil {
+	if b, err = b.As(c); err != nil {
 		return nil, &failure{outcome: outcomeMismatch, err: err}
 	}
-	return v, nil
+	return b, nil
 }
 
 func (r *remote) close() error {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
@@ -20,9 +19,9 @@ import (
 const somePeer = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 
 // answering is a peer that has one answer.
-type answering func(c cid.Cid) (blocks.Block, error)
+type answering func(c cid.Cid) (*block.Verified, error)
 
-func (a answering) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (a answering) Get(_ context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	b, err := a(c)
 	return b, block.Origin, err
 }
@@ -37,18 +36,18 @@ func TestBitswapOrigin(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		peer   answering
-		check  func(blocks.Block, error) bool
+		check  func(*block.Verified, error) bool
 		metric string
 	}{
-		{"has it", func(c cid.Cid) (blocks.Block, error) { return block.New(c, []byte("data")) },
-			func(b blocks.Block, err error) bool { return err == nil && string(b.RawData()) == "data" }, "ok"},
-		{"another implementation's block is verified", func(c cid.Cid) (blocks.Block, error) { return blocks.NewBlockWithCid([]byte("date"), c) },
-			func(b blocks.Block, err error) bool { return b == nil && errors.Is(err, block.ErrMismatch) }, "mismatch"},
-		{"does not have it", func(c cid.Cid) (blocks.Block, error) { return nil, block.NotFound(c) },
-			func(b blocks.Block, err error) bool { return b == nil && ipld.IsNotFound(err) }, "not_found"},
-		{"cannot be reached", func(c cid.Cid) (blocks.Block, error) {
+		{"has it", func(c cid.Cid) (*block.Verified, error) { return block.New(c, []byte("data")) },
+			func(b *block.Verified, err error) bool { return err == nil && string(b.RawData()) == "data" }, "ok"},
+		{"has another", func(cid.Cid) (*block.Verified, error) { return block.Sum(id.Prefix(), []byte("date")) },
+			func(b *block.Verified, err error) bool { return b == nil && errors.Is(err, block.ErrMismatch) }, "mismatch"},
+		{"does not have it", func(c cid.Cid) (*block.Verified, error) { return nil, block.NotFound(c) },
+			func(b *block.Verified, err error) bool { return b == nil && ipld.IsNotFound(err) }, "not_found"},
+		{"cannot be reached", func(c cid.Cid) (*block.Verified, error) {
 			return nil, &block.UnavailableError{Cid: c, From: "peer", RetryAfter: time.Second, Err: dead}
-		}, func(b blocks.Block, err error) bool {
+		}, func(b *block.Verified, err error) bool {
 			var u *block.UnavailableError
 			return b == nil && errors.As(err, &u) && u.RetryAfter == time.Second && errors.Is(err, dead)
 		}, "error"},

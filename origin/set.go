@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
@@ -171,7 +170,7 @@ func (s *Set) Roots() []cid.Cid {
 // origin says that it lacks the block; a [*block.UnavailableError] when one or
 // more failed and none had it; one that wraps [block.ErrUnsupported] for a CID
 // that nothing can be verified with; and the cause of ctx when ctx ends first.
-func (s *Set) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *Set) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	if err := block.CheckCID(c); err != nil {
 		return nil, 0, err
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/namespace"
@@ -78,7 +77,7 @@ func (e *realEdge) stop() {
 }
 
 // Get looks on this disk, then on the others', then at the origin.
-func (e *realEdge) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (e *realEdge) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	e.fleet.mu.Lock()
 	stores := []*blockstore.Store{e.store}
 	for _, o := range e.fleet.edges {
@@ -87,7 +86,7 @@ func (e *realEdge) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Sour
 	data, ok := e.fleet.origin[string(c.Hash())]
 	e.fleet.mu.Unlock()
 	for _, s := range stores {
-		if b, err := s.Get(ctx, c); err == nil {
+		if b, err := s.Read(ctx, c); err == nil {
 			return b, block.Sibling, nil
 		} else if !ipld.IsNotFound(err) && s == e.store {
 			return nil, block.Disk, err

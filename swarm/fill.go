@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -43,7 +42,7 @@ func (s *Swarm) fillOf(c cid.Cid) *fill {
 
 // rescue gets a block whose homes cannot be reached. Only so many at once: a fleet
 // that has fallen apart should not fall on its origin.
-func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	if err := s.rescues.Acquire(ctx, 1); err != nil {
 		return nil, block.Origin, ended(ctx, c, "wait for a turn at the origin")
 	}
@@ -55,7 +54,7 @@ func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (blocks.Block, block.Sour
 // Fill gets a block that is at home here and neither in memory nor on disk: from a
 // sibling that has it, or from the origin. [Local] calls it, once for everyone who waits
 // for the block.
-func (s *Swarm) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *Swarm) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -77,7 +76,7 @@ func (s *Swarm) Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source
 
 // found counts what came of a search. The siblings that wait hear of a block when it
 // is stored, and of a failure now.
-func (s *Swarm) found(ctx context.Context, f *fill, b blocks.Block, src block.Source, err error) {
+func (s *Swarm) found(ctx context.Context, f *fill, b *block.Verified, src block.Source, err error) {
 	outcome := src.String()
 	switch {
 	case err == nil:
@@ -133,7 +132,7 @@ func (s *Swarm) await(f *fill) {
 
 // find looks for the block at the siblings that may have it, and then at the origin and
 // wherever else it can be had.
-func (s *Swarm) find(ctx context.Context, f *fill) (blocks.Block, block.Source, error) {
+func (s *Swarm) find(ctx context.Context, f *fill) (*block.Verified, block.Source, error) {
 	select {
 	case <-s.joined:
 	case <-ctx.Done():
@@ -282,7 +281,7 @@ func (f *fill) leave(id peer.ID) {
 
 // Stored says that a block came to this edge, in whatever way, so that whoever has
 // asked for it before gets it now.
-func (s *Swarm) Stored(b blocks.Block) {
+func (s *Swarm) Stored(b *block.Verified) {
 	if s.failures.some() {
 		s.mu.Lock()
 		s.failures.forget(string(b.Cid().Hash()))

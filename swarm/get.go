@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 
@@ -20,7 +19,7 @@ import (
 // Get implements [block.Getter] for a block that is not stored on this edge. It
 // asks the block's homes, and the origin if this edge is one of them or none can be
 // reached. A block that is at home here is stored, maybe after Get returned.
-func (s *Swarm) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *Swarm) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	if err := block.CheckCID(c); err != nil {
 		return nil, block.Sibling, err
 	}
@@ -86,12 +85,12 @@ type reply struct {
 	from *asked
 	bitswap.Reply
 	// What this edge's own fill came to.
-	block  blocks.Block
+	block  *block.Verified
 	source block.Source
 	err    error
 }
 
-func (p *pursuit) run() (blocks.Block, block.Source, error) {
+func (p *pursuit) run() (*block.Verified, block.Source, error) {
 	timer := time.NewTimer(p.s.opts.ProbeAfter)
 	defer timer.Stop()
 	var changed <-chan struct{}
@@ -148,7 +147,7 @@ func (p *pursuit) ask(h home, kind bitswap.Kind) {
 }
 
 // fill has this edge fetch the block.
-func (p *pursuit) fill(h home, get func(context.Context, cid.Cid) (blocks.Block, block.Source, error)) {
+func (p *pursuit) fill(h home, get func(context.Context, cid.Cid) (*block.Verified, block.Source, error)) {
 	a := &asked{home: h, at: time.Now()}
 	p.asked = append(p.asked, a)
 	if !p.s.run(func() {
@@ -165,7 +164,7 @@ func (p *pursuit) idle() bool {
 }
 
 // take deals with a reply. over says that it is the block.
-func (p *pursuit) take(r reply) (b blocks.Block, src block.Source, over bool) {
+func (p *pursuit) take(r reply) (b *block.Verified, src block.Source, over bool) {
 	a := r.from
 	a.done = true
 	switch {

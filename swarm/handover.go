@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"sync"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/sync/errgroup"
@@ -33,7 +32,7 @@ type asset struct {
 	size int
 }
 
-func (r *recent) add(b blocks.Block) {
+func (r *recent) add(b *block.Verified) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ring[r.next] = asset{b.Cid(), len(b.RawData())}
@@ -67,7 +66,7 @@ type serving struct {
 	recent *recent
 }
 
-func (s serving) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+func (s serving) Get(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	b, err := s.GetLocal(ctx, c)
 	if err == nil {
 		s.recent.add(b)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -43,14 +42,14 @@ const (
 
 // found is what came of one of the two ways.
 type found struct {
-	block   blocks.Block
+	block   *block.Verified
 	fetched bool // by another home, for this one
 	err     error
 }
 
 // seek gets the block from the origin, or from whoever of the siblings has it or can
 // get it. It is not found if all of them say so.
-func (s *Swarm) seek(ctx context.Context, f *fill, rest []peer.ID) (blocks.Block, block.Source, error) {
+func (s *Swarm) seek(ctx context.Context, f *fill, rest []peer.ID) (*block.Verified, block.Source, error) {
 	if s.fleet == nil {
 		r := s.tryOrigin(ctx, f.cid)
 		return r.block, block.Origin, r.err
@@ -99,7 +98,7 @@ func (s *Swarm) twoWays(ctx context.Context, f *fill, rest []peer.ID) *search {
 	return w
 }
 
-func (w *search) run(ctx context.Context) (blocks.Block, block.Source, error) {
+func (w *search) run(ctx context.Context) (*block.Verified, block.Source, error) {
 	begun, patience := time.Now(), w.s.health.patience()
 	silent, late := time.NewTimer(originSilence), time.NewTimer(patience)
 	defer silent.Stop()
@@ -271,7 +270,7 @@ func (s *Swarm) probeOrigin(c cid.Cid) found {
 	return s.tryOrigin(ctx, c)
 }
 
-func (s *Swarm) askOrigin(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+func (s *Swarm) askOrigin(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	s.mu.Lock()
 	origin := s.origin
 	s.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	p2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -56,12 +55,12 @@ func (o *PeerOrigin) Close() error {
 
 // Get implements [block.Getter]. A peer that says it does not have the block means
 // that it is not found.
-func (o *PeerOrigin) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (o *PeerOrigin) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.s.opts.FetchTimeout, fmt.Errorf("no answer within %s", o.s.opts.FetchTimeout))
 	defer cancel()
 	var err error
 	for range 2 { // a connection that has been idle for long may turn out to be dead
-		var b blocks.Block
+		var b *block.Verified
 		if b, err = o.try(ctx, c); err == nil {
 			return b, block.Origin, nil
 		}
@@ -84,7 +83,7 @@ func (o *PeerOrigin) unavailable(c cid.Cid, err error) error {
 // String names the origin in an operator's words.
 func (o *PeerOrigin) String() string { return "peer " + o.info.ID.String() }
 
-func (o *PeerOrigin) try(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+func (o *PeerOrigin) try(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	if err := o.connect(ctx); err != nil {
 		return nil, err
 	}

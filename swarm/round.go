@@ -6,11 +6,12 @@ import (
 	"slices"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // maxAsked is how many siblings are asked about one block at the same time. As they
@@ -21,7 +22,7 @@ const maxAsked = 64
 // that does. If none has it, it returns those that have not answered: a sibling is
 // not waited for when gone says so, nor when it does not deliver. Somebody who is
 // there and silent may be waiting for the origin, for PendingMax at most.
-func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID, gone func(peer.ID) bool) (b blocks.Block, silent []peer.ID) {
+func (s *Swarm) askAround(ctx context.Context, c cid.Cid, ids []peer.ID, gone func(peer.ID) bool) (b *block.Verified, silent []peer.ID) {
 	r, end := s.newRound(ctx, c, ids, gone)
 	defer end()
 	return r.run(nil), r.missing()
@@ -90,7 +91,7 @@ func (s *Swarm) newRound(ctx context.Context, c cid.Cid, ids []peer.ID, gone fun
 
 // run asks until the block is there, or everyone has answered or is silent. The homes
 // are asked to fetch it once fetch is closed; nil says that they are not.
-func (r *round) run(fetch <-chan struct{}) blocks.Block {
+func (r *round) run(fetch <-chan struct{}) *block.Verified {
 	tick := time.NewTicker(r.s.opts.ProbeAfter)
 	defer tick.Stop()
 	select {
@@ -184,7 +185,7 @@ func (r *round) ask(id peer.ID, kind bitswap.Kind, fetch bool) {
 }
 
 // take deals with a reply, and returns the block if it is one.
-func (r *round) take(x said) blocks.Block {
+func (r *round) take(x said) *block.Verified {
 	q := x.query
 	if x.Block != nil {
 		if q.kind == bitswap.WantBlock {

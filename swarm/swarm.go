@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -36,12 +35,12 @@ type Local interface {
 	// and reads no disk.
 	Has(ctx context.Context, c cid.Cid) (bool, error)
 	// GetLocal returns a block that is here, and counts that as a use.
-	GetLocal(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	GetLocal(ctx context.Context, c cid.Cid) (*block.Verified, error)
 	// Fill returns a block that is at home here, and has [Swarm.Fill] find it if it is
 	// not here. Everyone who wants it shares one fetch, which ends with the last of them.
-	Fill(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error)
+	Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
 	// Put keeps a block that is at home here.
-	Put(ctx context.Context, b blocks.Block) error
+	Put(ctx context.Context, b *block.Verified) error
 	// Touch counts a use of a block at home here that a sibling reports, and returns
 	// whether it is here.
 	Touch(c cid.Cid) bool

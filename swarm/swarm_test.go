@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -52,7 +51,10 @@ type disk struct{ *cachetest.Disk }
 
 func newDisk(all ...*block.Verified) *disk { return &disk{cachetest.New(all...)} }
 
-func (d *disk) put(b blocks.Block) { d.Put(context.Background(), b) }
+// Get is what siblings are served from.
+func (d *disk) Get(ctx context.Context, c cid.Cid) (*block.Verified, error) { return d.Read(ctx, c) }
+
+func (d *disk) put(b *block.Verified) { d.Put(context.Background(), b) }
 
 func (d *disk) len() int { return d.Len() }
 
@@ -71,7 +73,7 @@ func newSource(all ...*block.Verified) *source {
 	return &source{disk: *newDisk(all...), fetches: map[cid.Cid]int{}}
 }
 
-func (s *source) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (s *source) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	s.mu.Lock()
 	s.fetches[c]++
 	s.total++
@@ -126,7 +128,7 @@ type edge struct {
 }
 
 // get fetches a block the way an edge does: from its disk, else from the swarm.
-func (e *edge) get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (e *edge) get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	return e.cache.Get(ctx, c)
 }
 

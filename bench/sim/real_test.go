@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,9 +24,9 @@ type counting struct {
 	fetched atomic.Int64
 }
 
-func (o *counting) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (o *counting) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	o.fetched.Add(1)
-	b, err := o.Disk.Get(ctx, c)
+	b, err := o.Disk.Read(ctx, c)
 	return b, block.Origin, err
 }
 

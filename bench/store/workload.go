@@ -16,6 +16,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 )
 
 // request asks for one object of a workload.
@@ -133,7 +134,7 @@ var filler = func() []byte {
 // hashing would only measure SHA-256, and the same for every store.
 func madeUp(object uint64, size uint32) *block.Verified {
 	data := filler[object%block.MaxSize&^7:][:size]
-	return block.Trusted(madeUpCID(object), data)
+	return blocktest.MadeUp(madeUpCID(object), data)
 }
 
 func madeUpCID(object uint64) cid.Cid {

@@ -41,7 +41,11 @@ func BlockOf(data []byte, code uint64) *block.Verified {
 	if err != nil {
 		panic(err)
 	}
-	return block.Trusted(cid.NewCidV1(cid.Raw, hash), data)
+	b, err := block.New(cid.NewCidV1(cid.Raw, hash), data)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // Run tests the stores that open returns. Each is empty, holds at least 8 MiB, and
@@ -166,7 +170,11 @@ func testCodec(t *testing.T, s boxo.Blockstore) {
 	b := Block(1, 1000)
 	put(t, s, b)
 	for _, c := range []cid.Cid{cid.NewCidV1(cid.DagProtobuf, b.Cid().Hash()), cid.NewCidV0(b.Cid().Hash())} {
-		Check(t, s, block.Trusted(c, b.RawData()))
+		other, err := b.As(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		Check(t, s, other)
 	}
 }
 

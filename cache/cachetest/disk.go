@@ -4,6 +4,7 @@ package cachetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -20,7 +21,7 @@ var ErrFull = errors.New("disk full")
 // concurrent use.
 type Disk struct {
 	mu   sync.Mutex
-	m    map[string]blocks.Block
+	m    map[string]*block.Verified
 	uses map[string]int
 	full bool
 }
@@ -29,7 +30,7 @@ var _ cache.Disk = (*Disk)(nil)
 
 // New returns a disk with blocks on it.
 func New(all ...*block.Verified) *Disk {
-	d := &Disk{m: map[string]blocks.Block{}, uses: map[string]int{}}
+	d := &Disk{m: map[string]*block.Verified{}, uses: map[string]int{}}
 	for _, b := range all {
 		d.m[string(b.Cid().Hash())] = b
 	}
@@ -57,8 +58,8 @@ func (d *Disk) Uses(c cid.Cid) int {
 	return d.uses[string(c.Hash())]
 }
 
-// Get implements [cache.Disk].
-func (d *Disk) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
+// Read implements [cache.Disk].
+func (d *Disk) Read(_ context.Context, c cid.Cid) (*block.Verified, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.m[string(c.Hash())]
@@ -88,7 +89,7 @@ func (d *Disk) GetSize(_ context.Context, c cid.Cid) (int, error) {
 
 // ViewPart implements [cache.Disk].
 func (d *Disk) ViewPart(ctx context.Context, c cid.Cid, _, from, to int, f func([]byte) error) error {
-	b, err := d.Get(ctx, c)
+	b, err := d.Read(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,11 @@ func (d *Disk) Put(_ context.Context, b blocks.Block) error {
 	if d.full {
 		return ErrFull
 	}
-	d.m[string(b.Cid().Hash())] = b
+	v, ok := b.(*block.Verified)
+	if !ok {
+		return fmt.Errorf("block %s was not verified", b.Cid())
+	}
+	d.m[string(b.Cid().Hash())] = v
 	return nil
 }
 

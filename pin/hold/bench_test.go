@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
@@ -62,7 +62,7 @@ func newCounted(n int) (*counted, cid.Cid) {
 	}
 }
 
-func (f *counted) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (f *counted) Get(_ context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	f.served.Add(1)
 	if b := f.nodes[string(c.Hash())]; b != nil {
 		return b, block.Sibling, nil
@@ -71,7 +71,7 @@ func (f *counted) Get(_ context.Context, c cid.Cid) (blocks.Block, block.Source,
 	if !ok {
 		return nil, block.Sibling, block.NotFound(c)
 	}
-	return block.Trusted(c, leafData(i)), block.Sibling, nil
+	return blocktest.MadeUp(c, leafData(i)), block.Sibling, nil
 }
 
 // BenchmarkMillionBlocks pins one DAG of a million blocks, and reports how much the

@@ -309,9 +309,6 @@ func (s sources) ask(ctx context.Context, at int, c cid.Cid) (*block.Verified, s
 	if at > 0 {
 		from = peerSource
 	}
-	if v, ok := b.(*block.Verified); ok && v.Cid().Equals(c) {
-		return v, from, nil
-	}
-	v, err := block.New(c, b.RawData())
-	return v, from, err
+	b, err = b.As(c)
+	return b, from, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 	"github.com/shoal-cdn/shoal/pin/record"
@@ -50,7 +51,7 @@ func TestHold(t *testing.T) {
 	jsonNode := sumAs(cid.DagJSON, []byte(fmt.Sprintf(`{"a":[{"/":"%s"},{"/":{"bytes":"AAAA"}},1]}`, raw[33].Cid())))
 	plain := sumAs(cid.DagProtobuf, folder(raw[34:]...).RawData())
 	// The same bytes as a leaf and as a node: both are followed.
-	alias := block.Trusted(cid.NewCidV1(cid.Raw, plain.Cid().Hash()), plain.RawData())
+	alias := blocktest.MadeUp(cid.NewCidV1(cid.Raw, plain.Cid().Hash()), plain.RawData())
 	inner := folder(append(raw[:30:30], onDisk...)...)
 	root := folder(inner, alias, cbor, jsonNode, plain, inner)
 	all := append(append(raw, onDisk...), cbor, jsonNode, plain, inner, root)
@@ -343,7 +344,7 @@ func TestRefused(t *testing.T) {
 
 // broken2 gives folder a size for a block that cannot be decoded.
 func broken2(b *block.Verified) *block.Verified {
-	return block.Trusted(cid.NewCidV1(cid.DagCBOR, b.Cid().Hash()), b.RawData())
+	return blocktest.MadeUp(cid.NewCidV1(cid.DagCBOR, b.Cid().Hash()), b.RawData())
 }
 
 // A DAG that is small on disk can have more paths than anybody could walk.

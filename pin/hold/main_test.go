@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/namespace"
@@ -26,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 	"github.com/shoal-cdn/shoal/pin/record"
@@ -85,7 +85,7 @@ func (f *fleet) times() (all, most int) {
 	return all, most
 }
 
-func (f *fleet) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (f *fleet) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	if f.wait != nil {
 		if err := f.wait(ctx, c); err != nil {
 			return nil, block.Origin, err
@@ -102,7 +102,7 @@ func (f *fleet) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source,
 	case b == nil, f.gone[key]:
 		return nil, block.Origin, block.NotFound(c)
 	}
-	return block.Trusted(c, b.RawData()), block.Origin, nil
+	return blocktest.MadeUp(c, b.RawData()), block.Origin, nil
 }
 
 // path is the disk with the fleet behind it, as an edge has it.
@@ -111,8 +111,8 @@ type path struct {
 	fleet block.Getter
 }
 
-func (p path) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
-	if b, err := p.disk.Get(ctx, c); err == nil {
+func (p path) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
+	if b, err := p.disk.Read(ctx, c); err == nil {
 		return b, block.Disk, nil
 	}
 	return p.fleet.Get(ctx, c)
@@ -359,10 +359,11 @@ func identity(codec uint64, data []byte) cid.Cid {
 
 var errBroken = &block.UnavailableError{From: "origin https://10.1.2.3", Err: errors.New("connection refused")}
 
-func (l lying) Get(ctx context.Context, c cid.Cid) (blocks.Block, block.Source, error) {
+func (l lying) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	b, from, err := l.fleet.Get(ctx, c)
 	if err != nil {
 		return nil, from, err
 	}
-	return blocks.NewBlock(b.RawData()), from, nil
+	other, err := block.Sum(cid.NewPrefixV1(cid.Raw, multihash.SHA2_256), append([]byte("not "), b.RawData()...))
+	return other, from, err
 }

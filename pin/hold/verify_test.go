@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/block/blocktest"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
@@ -87,7 +87,7 @@ func (w *world) checkWrongBytes(b *block.Verified) {
 	if err := w.store.Discard(context.Background(), b.Cid()); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.store.Put(context.Background(), block.Trusted(b.Cid(), []byte("wrong"))); err != nil {
+	if err := w.store.Put(context.Background(), blocktest.MadeUp(b.Cid(), []byte("wrong"))); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -180,7 +180,7 @@ func TestLossIsNoticedWhenItHappens(t *testing.T) {
 // telling has a holder hear of what its store loses.
 type telling struct{ *Holder }
 
-func (telling) Stored(blocks.Block)        {}
+func (telling) Stored(*block.Verified)     {}
 func (t telling) Lost(multihash.Multihash) { t.Holder.Lost() }
 
 func TestVerifyNeedsAPin(t *testing.T) {

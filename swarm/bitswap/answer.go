@@ -3,8 +3,6 @@ package bitswap
 import (
 	"context"
 
-	blocks "github.com/ipfs/go-block-format"
-
 	"github.com/shoal-cdn/shoal/block"
 )
 
@@ -42,7 +40,7 @@ const (
 // outgoing is the content of a message that is about to be written.
 type outgoing struct {
 	presences []Presence
-	blocks    []blocks.Block
+	blocks    []*block.Verified
 	bytes     int
 }
 
@@ -89,7 +87,7 @@ func (r *remote) nextAnswer() *answer {
 // load returns the block of an answer, under the CID that was asked for, or nil if
 // only its presence was asked. A block that has left the store turns the answer
 // into DONT_HAVE.
-func (r *remote) load(a *answer) blocks.Block {
+func (r *remote) load(a *answer) *block.Verified {
 	if !a.have || a.entry.Kind == WantHave {
 		return nil
 	}
@@ -104,8 +102,10 @@ func (r *remote) load(a *answer) blocks.Block {
 			return nil
 		}
 	}
-	if b.Cid() != a.entry.Cid {
-		b = block.Trusted(a.entry.Cid, b.RawData())
+	b, err := b.As(a.entry.Cid)
+	if err != nil {
+		r.x.log.Error("bitswap: the store gave another block than was asked for", "err", err)
+		a.have = false
 	}
 	return b
 }

@@ -281,8 +281,8 @@ func (r *remote) receiveBlock(p Payload) {
 	r.x.stamp(&r.received)
 	r.x.metrics.received.Add(float64(len(p.Data)))
 	for _, a := range shared.subs {
-		// The hash is right; the codec is a matter of how it was asked for.
-		a.deliver(Reply{Block: block.Trusted(a.cid, b.RawData())})
+		asked, err := b.As(a.cid)
+		a.deliver(Reply{Block: asked, Err: err})
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/block"
 )
 
 // The protocol's versions, newest first.
@@ -48,7 +49,7 @@ type Store interface {
 	// should not have to read a disk.
 	Has(ctx context.Context, c cid.Cid) (bool, error)
 	// Get returns the stored block, or an error.
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	Get(ctx context.Context, c cid.Cid) (*block.Verified, error)
 }
 
 // Filler takes on members' wants of blocks that are not stored. It must not block

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -48,14 +47,14 @@ func connect(t testing.TB, a, b host.Host) {
 // memory is a Store in memory.
 type memory struct {
 	mu sync.Mutex
-	m  map[string]blocks.Block
+	m  map[string]*block.Verified
 }
 
-func (s *memory) put(b blocks.Block) {
+func (s *memory) put(b *block.Verified) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.m == nil {
-		s.m = map[string]blocks.Block{}
+		s.m = map[string]*block.Verified{}
 	}
 	s.m[string(b.Cid().Hash())] = b
 }
@@ -67,7 +66,7 @@ func (s *memory) Has(_ context.Context, c cid.Cid) (bool, error) {
 	return ok, nil
 }
 
-func (s *memory) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
+func (s *memory) Get(_ context.Context, c cid.Cid) (*block.Verified, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b, ok := s.m[string(c.Hash())]; ok {

@@ -1,7 +1,6 @@
 package bitswap
 
 import (
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -18,7 +17,7 @@ type want struct {
 type answer struct {
 	entry     Entry
 	have      bool
-	block     blocks.Block // if it is at hand; otherwise it is read from the store
+	block     *block.Verified // if it is at hand; otherwise it is read from the store
 	cancelled bool
 }
 
@@ -143,7 +142,7 @@ func (x *Exchange) strike(r *remote, mh string) *want {
 }
 
 // settle ends a want that is on record.
-func (r *remote) settle(c cid.Cid, have bool, b blocks.Block) {
+func (r *remote) settle(c cid.Cid, have bool, b *block.Verified) {
 	r.x.mu.Lock()
 	w := r.x.strike(r, string(c.Hash()))
 	r.x.mu.Unlock()
@@ -203,7 +202,7 @@ func (x *Exchange) forget(r *remote, wants map[string]*want) {
 
 // Answer ends every want of c that the [Filler] has taken on: with b, or with
 // DONT_HAVE if b is nil. Guests who wait for c get it too; nil leaves them waiting.
-func (x *Exchange) Answer(c cid.Cid, b blocks.Block) {
+func (x *Exchange) Answer(c cid.Cid, b *block.Verified) {
 	if x.waitingLen.Load() == 0 {
 		return
 	}
@@ -274,7 +273,7 @@ func (x *Exchange) Waiting(c cid.Cid) bool {
 }
 
 // tell queues an answer.
-func (r *remote) tell(e Entry, have bool, b blocks.Block) {
+func (r *remote) tell(e Entry, have bool, b *block.Verified) {
 	if !have && !e.SendDontHave {
 		return
 	}
