@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -237,4 +238,18 @@ func TestCARHeader(t *testing.T) {
 			t.Errorf("%s: %v", c, got)
 		}
 	}
+}
+
+// A TAR that would write outside of its folder (IPIP-288) is not complete without it.
+func TestTARsThatLeaveTheirFolder(t *testing.T) {
+	e := newEdge(t, nil)
+	file := e.shelf.raw(t, cid.Raw, []byte("x"))
+	for _, name := range []string{"../../x", "..", "a/../../x", strings.Repeat("../", 20)} {
+		c := e.shelf.handmade(t, handmade{kind: unixfs.TDirectory, noSize: true, noSizes: true, links: []handmadeLink{{cid: file, name: name}}})
+		if status, whole := e.ends("GET", "http://127.0.0.1/ipfs/"+c.String()+"?format=tar"); whole && status == 200 {
+			t.Errorf("%q: %d, and complete", name, status)
+		}
+	}
+	c := e.shelf.handmade(t, handmade{kind: unixfs.TDirectory, noSize: true, noSizes: true, links: []handmadeLink{{cid: file, name: "a/../b"}}})
+	e.get("http://127.0.0.1/ipfs/"+c.String()+"?format=tar").want(t, 200, "/b")
 }
