@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -107,10 +109,11 @@ func (g *Gateway) look(r *http.Request, p path.Path) *failure {
 	if err == nil {
 		_, _, err = g.backend.find(ctx, ip)
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, &resolver.ErrNoLink{}) {
 		return nil
 	}
-	return rec.firstFailure()
+	f, _ := asFailure(explain(ctx, ip, err))
+	return f
 }
 
 // wantsExport reports whether a CAR or a TAR may be asked for.
