@@ -140,7 +140,7 @@ func (b *backend) GetAll(ctx context.Context, p path.ImmutablePath) (md bgw.Cont
 	defer b.caught(ctx, &err)
 	md, root, err := b.find(ctx, p)
 	if err == nil {
-		n, err = treeNode(ctx, b.service, root, &exportMemory{})
+		n, err = tarRoot(ctx, b.service, root)
 	}
 	return md, n, explain(ctx, p, err)
 }

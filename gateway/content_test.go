@@ -339,6 +339,7 @@ func TestCodecs(t *testing.T) {
 	}
 	e.get(base+plain.String()+"?format=dag-cbor").want(t, 406, "")
 	e.get(base+plain.String()+"/", "Accept: text/html").want(t, 200, "<html")
+	e.do("HEAD", base+plain.String()+"/", "Accept: text/html").want(t, 200, "")
 }
 
 func TestMethodsAndCORS(t *testing.T) {

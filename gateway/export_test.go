@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -238,4 +239,23 @@ func TestCARHeader(t *testing.T) {
 			t.Errorf("%s: %v", c, got)
 		}
 	}
+}
+
+// A TAR that would write outside of its folder (IPIP-288) is not complete without it.
+func TestTARsThatLeaveTheirFolder(t *testing.T) {
+	e := newEdge(t, nil)
+	file := e.shelf.raw(t, cid.Raw, []byte("x"))
+	for _, name := range []string{"../../x", "..", "a/../../x", strings.Repeat("../", 5)} {
+		c := e.shelf.handmade(t, handmade{kind: unixfs.TDirectory, noSize: true, noSizes: true, links: []handmadeLink{{cid: file, name: name}}})
+		e.get("http://127.0.0.1/ipfs/"+c.String()+"?format=tar").want(t, 422, "outside of its folder").header(t, "Etag", "")
+		above := e.shelf.handmade(t, handmade{kind: unixfs.TDirectory, noSize: true, noSizes: true, links: []handmadeLink{{cid: c, name: "below"}}})
+		if name == "a/../../x" || name == ".." {
+			continue // goes up, and not out
+		}
+		if status, whole := e.ends("GET", "http://127.0.0.1/ipfs/"+above.String()+"?format=tar"); whole && status == 200 {
+			t.Errorf("%q, deeper: %d, and complete", name, status)
+		}
+	}
+	c := e.shelf.handmade(t, handmade{kind: unixfs.TDirectory, noSize: true, noSizes: true, links: []handmadeLink{{cid: file, name: "a/../b"}}})
+	e.get("http://127.0.0.1/ipfs/"+c.String()+"?format=tar").want(t, 200, "/b")
 }

@@ -29,7 +29,7 @@ const (
 	maxOpenNodes = 4 << 20
 )
 
-// effort counts what reading a file costs.
+// fileCost counts what reading a file costs.
 type fileCost struct {
 	inner, leaves, empty int
 	scanned, read        int64

@@ -31,15 +31,15 @@ func (b *backend) list(ctx context.Context, root blocks.Block, n *node) (*bgw.Ge
 	if err != nil {
 		return nil, err
 	}
-	entries := make(chan unixfs.LinkResult)
 	rec := recordOf(ctx)
 	index := error(nil)
 	if rec.list {
 		_, index = lookUp(ctx, b.service, root.Cid(), "index.html")
 	}
 	if !errors.Is(index, &resolver.ErrNoLink{}) {
-		close(entries)
-		return bgw.NewGetResponseFromDirectoryListing(uint64(size), entries, nil), nil
+		unread := make(chan unixfs.LinkResult, 1)
+		unread <- unixfs.LinkResult{Err: errors.New("a folder is listed where no page of it was expected")}
+		return bgw.NewGetResponseFromDirectoryListing(uint64(size), unread, nil), nil
 	}
 	bytes, err := b.listingSize(ctx, n, len(contentPathOf(rec)))
 	if err != nil {
@@ -48,6 +48,7 @@ func (b *backend) list(ctx context.Context, root blocks.Block, n *node) (*bgw.Ge
 	if f := b.service.pages.hold(ctx, bytes); f != nil {
 		return nil, b.service.fail(rec, f)
 	}
+	entries := make(chan unixfs.LinkResult)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
+	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -98,7 +100,9 @@ func (g *Gateway) look(r *http.Request, p path.Path) *failure {
 	rec.head = r.Method == http.MethodHead
 	asked, err := url.ParseRequestURI(r.RequestURI)
 	rec.list = err == nil && strings.HasSuffix(asked.Path, "/") || r.URL.Query().Get("go-get") == "1"
-	rec.view = wantsPage(r)
+	if rec.view = wantsPage(r); rec.view && rec.head {
+		r.Header.Del("Accept") // boxo makes the page without having read the value, and panics
+	}
 	if tags := r.Header.Values("If-None-Match"); len(tags) == 0 || !wantsExport(r) && !strings.Contains(strings.Join(tags, ","), "*") {
 		return nil
 	}
@@ -106,10 +110,11 @@ func (g *Gateway) look(r *http.Request, p path.Path) *failure {
 	if err == nil {
 		_, _, err = g.backend.find(ctx, ip)
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, &resolver.ErrNoLink{}) {
 		return nil
 	}
-	return rec.firstFailure()
+	f, _ := asFailure(explain(ctx, ip, err))
+	return f
 }
 
 // wantsExport reports whether a CAR or a TAR may be asked for.

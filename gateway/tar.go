@@ -4,12 +4,36 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	blocks "github.com/ipfs/go-block-format"
 )
+
+// tarRoot returns what a TAR is to be made of. A folder with an entry that would be unpacked
+// outside of it (IPIP-288) is refused; deeper ones, boxo's writer finds.
+func tarRoot(ctx context.Context, service *blockService, b blocks.Block) (files.Node, error) {
+	root, err := treeNode(ctx, service, b, &exportMemory{})
+	f, ok := root.(*treeFolder)
+	if err != nil || !ok || f.n.kind != unixfs.TDirectory {
+		return root, err
+	}
+	for links := f.n.links; ; {
+		link, more, err := links.next()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return root, nil
+		}
+		if p := path.Join("/root", string(link.name)); p != "/root" && !strings.HasPrefix(p, "/root/") {
+			return nil, fmt.Errorf("%w: %q would be unpacked outside of its folder; ask for a CAR", errNode, link.name)
+		}
+	}
+}
 
 // treeNode returns a file or folder in the form that boxo's TAR writer takes. Whatever
 // fails while it is read marks the answer as broken off. With HEAD there is nothing in it.

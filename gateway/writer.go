@@ -176,6 +176,7 @@ func (w *responseWriter) serverTiming() string {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
+	w.noteStreamError()
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -194,6 +195,19 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 		return w.held.take(p)
 	}
 	return w.send(p)
+}
+
+// noteStreamError finds out whether boxo gave an export up: it says so in a field that
+// would be a trailer, and then in the body.
+func (w *responseWriter) noteStreamError() {
+	text := w.Header().Get("X-Stream-Error")
+	if text == "" || w.err != nil {
+		return
+	}
+	w.Header().Del("X-Stream-Error")
+	if !w.rec.broken.Load() {
+		_ = w.rec.brokeOff(lying(errors.New(text)))
+	}
 }
 
 // send hands bytes to the connection.
