@@ -3,8 +3,9 @@
 //
 //	go test -tags e2e ./e2e
 //
-// The fleet that is cut in two (TestSplitFleet) also needs root and iproute2, for
-// network namespaces of its own, and is skipped where it may not make them.
+// The fleet that is cut in two (TestSplitFleet) and what the image holds in a container
+// (container_test.go) also need root, iproute2 and util-linux, for namespaces of their
+// own, and are skipped where they may not make them.
 //
 // What runs the processes, the origin that counts and the crowd is package lab.
 package e2e
