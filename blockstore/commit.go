@@ -101,7 +101,7 @@ func commitSize(name string) int64 { return 2*(reflogRecordHeader+2+int64(len(na
 // makeLogRoom makes room in the log, if need be in the space that is kept free.
 func (s *Store) makeLogRoom(need int64) error {
 	err := s.makeRoom(need, true)
-	if err != nil && s.used()+need <= s.options.Capacity {
+	if err != nil && s.used()+need <= s.capacity.Load() {
 		return nil
 	}
 	return err

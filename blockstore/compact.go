@@ -10,7 +10,7 @@ import (
 // A failure costs nothing but space, and is tried again later.
 func (s *Store) compactIfDue() {
 	l := s.reflog
-	if l.garbage < s.options.logMargin()/2 || l.garbage < l.size/2 {
+	if l.garbage < s.limits().logMargin()/2 || l.garbage < l.size/2 {
 		return
 	}
 	if err := s.compact(); err != nil {

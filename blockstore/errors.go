@@ -21,7 +21,8 @@ var (
 	// ErrPinned says that a block cannot be deleted while an owner holds it.
 	ErrPinned = errors.New("block is pinned")
 	// ErrDiskFull says that the disk under the store has no space left, although
-	// the store is within its capacity. Reads go on; a later write tries again.
+	// the store is within its capacity: somebody else took it. Reads go on; a later
+	// write makes room first, and tries again.
 	ErrDiskFull = errors.New("disk full")
 	// ErrFull is what a [*FullError] is recognised by with errors.Is.
 	ErrFull = errors.New("block store full of pinned blocks")

@@ -34,7 +34,7 @@ func (s *Store) evacuate(a assessment) error {
 // copyForward copies used blocks to main, the most used first, as far as the
 // budget, the space and half of the segment go.
 func (s *Store) copyForward(a assessment) {
-	allowance := min(s.budget, (a.size()-a.held)/2, s.options.Capacity-s.used()-newSegmentSize)
+	allowance := min(s.budget, (a.size()-a.held)/2, s.capacity.Load()-s.used()-newSegmentSize)
 	for uses := maxUses; uses > 0; uses-- {
 		for _, r := range a.residents {
 			size := r.footprint()

@@ -57,7 +57,7 @@ func (s *Store) used() int64 { return s.stats.bytes.Load() }
 
 // makeRoom reclaims segments until need bytes fit. The caller holds mu.
 func (s *Store) makeRoom(need int64, hold bool) error {
-	limit := s.options.Capacity - s.options.reserve() - need
+	limit := s.capacity.Load() - s.limits().reserve() - need
 	// Each round frees most of a segment; the count only guards against a mistake
 	// in that reasoning.
 	failures := 0
@@ -76,7 +76,7 @@ func (s *Store) makeRoom(need int64, hold bool) error {
 				Needed:   need,
 				Free:     max(0, limit+need-s.used()),
 				Pinned:   s.stats.pinnedBytes.Load(),
-				Capacity: s.options.Capacity,
+				Capacity: s.capacity.Load(),
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Store) makeRoom(need int64, hold bool) error {
 func (s *Store) earn(r record) {
 	size, data := r.footprint(), int64(r.length)
 	s.budget += max(data*writeShare/100-size, size*leastCopy/100)
-	s.budget = min(s.budget, 4*s.options.segmentSize())
+	s.budget = min(s.budget, 4*s.limits().segmentSize())
 }
 
 func (s *Store) queueLast(g *segment) {
@@ -127,7 +127,7 @@ func (s *Store) worthwhile(g *segment, hold bool) bool {
 	if hold {
 		least = g.size() / 16 // a pin is worth more work than a cached block
 	}
-	space := s.options.Capacity - s.used()
+	space := s.capacity.Load() - s.used()
 	return gain > max(least, newSegmentSize) && (space < 0 || g.held+newSegmentSize <= space)
 }
 
@@ -147,7 +147,7 @@ func (s *Store) victim(hold bool) (assessment, bool) {
 			kept = append(kept, g)
 		}
 	}
-	share := (s.options.Capacity - s.stats.pinnedBytes.Load()) / 100 * probationShare
+	share := (s.capacity.Load() - s.stats.pinnedBytes.Load()) / 100 * probationShare
 	for len(fresh) > 0 && (freshBytes > share || len(kept) == 0) {
 		a := s.assess(fresh[0])
 		if !a.deservesRound() {

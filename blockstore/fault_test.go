@@ -89,7 +89,7 @@ func TestDiskFull(t *testing.T) {
 	if err := errors.Join(s.PutHeld(ctx, "pin", universe[3]), s.Commit("pin")); err != nil {
 		t.Fatal(err)
 	}
-	m.space = m.size() + 100
+	m.fits = m.size() + 100
 	for i := 10; i < 20; i++ {
 		if err := s.Put(ctx, universe[i]); err == nil && len(universe[i].RawData()) > 100 {
 			t.Errorf("block %d stored on a full disk", i)
@@ -103,10 +103,10 @@ func TestDiskFull(t *testing.T) {
 	if n := s.Stats(); !n.DiskFull || n.WriteFailures == 0 {
 		t.Errorf("%+v", n)
 	}
-	if m.size() > m.space {
-		t.Errorf("%d bytes on a disk of %d", m.size(), m.space)
+	if m.size() > m.fits {
+		t.Errorf("%d bytes on a disk of %d", m.size(), m.fits)
 	}
-	m.space = 0
+	m.fits = 0
 	mustPut(t, s, universe[10])
 	if s.Stats().DiskFull {
 		t.Error("still full after a write that worked")
@@ -120,7 +120,7 @@ func TestDiskFull(t *testing.T) {
 
 func TestStartOnAFullDisk(t *testing.T) {
 	m, want := lived(t, false)
-	m.space = m.size()
+	m.fits = m.size()
 	s := openMemory(t, m)
 	if err := compare(s, want, want); err != nil {
 		t.Error(err)

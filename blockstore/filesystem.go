@@ -20,6 +20,9 @@ type fileSystem interface {
 	rename(from, to string) error
 	// syncDir makes creations, renames and removals durable.
 	syncDir() error
+	// space returns how many bytes can still be written to the file system, and how
+	// many it has in all; an error, or none in all, when that cannot be told.
+	space() (free, total int64, err error)
 	// lock takes the folder for this process until the closer is closed; it
 	// returns an error that wraps [ErrLocked] when another process has it.
 	lock(name string) (io.Closer, error)

@@ -1,6 +1,7 @@
 package blockstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,7 +21,7 @@ type memoryFolder struct {
 	files   map[string]*memoryFile
 	durable map[string]*memoryFile // the names that survive a power failure
 	locked  bool
-	space   int64 // bytes that fit; 0 is without end
+	fits    int64 // bytes that fit; 0 is without end
 
 	// fault is asked before every operation that changes something, and before
 	// reads. "write", "sync", "create", "remove", "rename", "truncate", "syncdir", "read".
@@ -180,6 +181,16 @@ func (m *memoryFolder) syncDir() error {
 	return nil
 }
 
+func (m *memoryFolder) space() (free, total int64, err error) {
+	m.mu.Lock()
+	fits := m.fits
+	m.mu.Unlock()
+	if fits == 0 {
+		return 0, 0, errors.ErrUnsupported
+	}
+	return max(0, fits-m.size()), fits, nil
+}
+
 func (m *memoryFolder) lock(string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -230,13 +241,13 @@ func (f *memoryFile) WriteAt(b []byte, offset int64) (int, error) {
 	if err != nil {
 		n /= 2
 	}
-	if m.space > 0 && err == nil {
+	if m.fits > 0 && err == nil {
 		total := int64(0)
 		for _, other := range m.files {
 			total += int64(len(other.data))
 		}
 		grows := offset + int64(n) - int64(len(f.data))
-		if over := total + grows - m.space; grows > 0 && over > 0 {
+		if over := total + grows - m.fits; grows > 0 && over > 0 {
 			n, err = max(0, n-int(over)), syscall.ENOSPC
 		}
 	}

@@ -24,7 +24,7 @@ type counters struct {
 // are bytes.
 type Stats struct {
 	Bytes    int64 // what all files take, with the space that is promised to them
-	Capacity int64
+	Capacity int64 // what they may take: no more than the file system has
 	Blocks   int64
 	Segments int64
 
@@ -45,11 +45,13 @@ type Stats struct {
 	DiskFull       bool  // the last write found no space on the disk
 }
 
-// Stats returns the figures of this moment. It waits for nobody.
+// Stats returns the figures of this moment. It waits for nobody but, now and then, for
+// the file system to say how much room it has.
 func (s *Store) Stats() Stats {
+	s.fit()
 	n := &s.stats
 	return Stats{
-		Bytes: n.bytes.Load(), Capacity: s.options.Capacity,
+		Bytes: n.bytes.Load(), Capacity: s.capacity.Load(),
 		Blocks: n.blocks.Load(), Segments: n.segments.Load(),
 		PinnedBlocks: n.pinned.Load(), PinnedBytes: n.pinnedBytes.Load(),
 		MissingPinned: n.missing.Load(), Owners: n.owners.Load(),
@@ -96,7 +98,10 @@ func (s *Store) collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("bytes", "Bytes that the block store takes on disk.", n.bytes.Load),
-		gauge("capacity_bytes", "Bytes that the block store may take on disk.", func() int64 { return s.options.Capacity }),
+		gauge("capacity_bytes", "Bytes that the block store may take on disk: no more than there is.", func() int64 {
+			s.fit()
+			return s.capacity.Load()
+		}),
 		gauge("blocks", "Blocks in the block store.", n.blocks.Load),
 		gauge("pinned_blocks", "Blocks in the block store that are pinned.", n.pinned.Load),
 		gauge("pinned_bytes", "Bytes on disk that pinned blocks take.", n.pinnedBytes.Load),

@@ -43,6 +43,7 @@ func (s *Store) open() error {
 	}
 	s.countDead(dead)
 	s.applyReferences()
+	s.fit()
 	s.shrink()
 	n := s.Stats()
 	s.log.Info("block store opened", "dir", s.options.Dir, "blocks", n.Blocks, "bytes", n.Bytes,
@@ -171,7 +172,7 @@ func (s *Store) recover(g *segment, info fs.FileInfo) (entries []byte, ok bool) 
 // settle decides what becomes of a segment that has just been read: a short one
 // is appended to, any other is sealed.
 func (s *Store) settle(g *segment, entries []byte, sealed bool) {
-	if other := s.active[g.class]; g.size() < s.options.segmentSize()/2 && other == nil {
+	if other := s.active[g.class]; g.size() < s.limits().segmentSize()/2 && other == nil {
 		if !sealed {
 			s.active[g.class] = g
 			return
@@ -234,10 +235,10 @@ func (s *Store) indexRecord(g *segment, r record) {
 func (s *Store) shrink() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used() <= s.options.Capacity {
+	if s.used() <= s.capacity.Load() {
 		return
 	}
 	if err := s.makeRoom(0, true); err != nil {
-		s.log.Error("block store exceeds its capacity", "bytes", s.used(), "capacity", s.options.Capacity, "error", err)
+		s.log.Error("block store exceeds its capacity", "bytes", s.used(), "capacity", s.capacity.Load(), "error", err)
 	}
 }

@@ -21,7 +21,8 @@ type Options struct {
 	// Dir is the folder that holds the store and nothing else. It is created
 	// when missing; its parent's file system decides how much really fits.
 	Dir string
-	// Capacity bounds what all files in Dir take together, in bytes.
+	// Capacity bounds what all files in Dir take together, in bytes. A file system
+	// that has less bounds it further, for as long as that is so.
 	Capacity int64
 
 	// segment is the length at which a segment is sealed, in bytes; 0 lets it

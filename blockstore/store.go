@@ -32,6 +32,10 @@ type Store struct {
 	metrics func() // takes the metrics out of the registry
 	watch   Watcher
 
+	capacity atomic.Int64 // in force, in bytes; see room.go
+	fitted   atomic.Int64 // when the file system was last asked, in ns since 1970
+	bounded  atomic.Bool  // capacity is less than the options'; for the log
+
 	// tableMu guards segments for those who read without mu. It is the
 	// innermost lock but for those of the index; mu is always taken before it.
 	tableMu  sync.RWMutex
@@ -86,6 +90,7 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 		watch:    nobody{},
 		scratch:  make([]byte, 0, recordHeaderSize+maxMultihash+joinBelow),
 	}
+	s.capacity.Store(options.Capacity)
 	if err := s.open(); err != nil {
 		s.closeFiles()
 		return nil, fmt.Errorf("open block store %s: %w", options.Dir, err)
@@ -296,9 +301,12 @@ func (s *Store) lost(e entry, h multihash.Multihash) {
 }
 
 // Room returns how many bytes could be held at most besides what is held now: the
-// capacity without what is pinned and what the store keeps free for itself.
+// capacity, or what the file system has, without what is pinned and what the store keeps
+// free for itself.
 func (s *Store) Room() int64 {
-	return max(0, s.options.Capacity-s.options.reserve()-s.stats.pinnedBytes.Load())
+	s.fit()
+	now := s.limits()
+	return max(0, now.Capacity-now.reserve()-s.stats.pinnedBytes.Load())
 }
 
 // forget removes the block at e for good. The caller holds mu.

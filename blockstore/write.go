@@ -62,6 +62,7 @@ func (s *Store) storeBlock(k key, r record, data []byte, hold bool) (bool, error
 		return false, nil
 	}
 	hold = hold || e.holds > 0
+	s.fit()
 	if err := s.makeRoom(r.footprint()+newSegmentSize, hold); err != nil {
 		return false, err
 	}
@@ -89,7 +90,7 @@ const newSegmentSize = segmentHeaderSize + trailerSize
 // opening segments as needed. The caller holds mu and has made room.
 func (s *Store) append(into class, r record, data []byte) (*segment, record, error) {
 	g := s.active[into]
-	if g != nil && g.count > 0 && g.size()+r.footprint() > s.options.segmentSize() {
+	if g != nil && g.count > 0 && g.size()+r.footprint() > s.limits().segmentSize() {
 		s.sealActive(into)
 		g = nil
 	}
@@ -176,8 +177,11 @@ func (s *Store) written(err error) error {
 		return nil
 	}
 	s.stats.writeFailures.Add(1)
-	if isDiskFull(err) && !s.stats.diskFull.Swap(true) {
-		s.log.Error("disk full: blocks are served but not stored", "dir", s.options.Dir, "error", err)
+	if isDiskFull(err) {
+		s.fitted.Store(0) // what was known of the room is wrong
+		if !s.stats.diskFull.Swap(true) {
+			s.log.Error("disk full: blocks are served but not stored", "dir", s.options.Dir, "error", err)
+		}
 	}
 	return writeError(err)
 }

@@ -6,6 +6,9 @@
 // The fleet that is cut in two (TestSplitFleet) and the container that is stopped
 // (TestAStopInAContainerCutsNobody) also need root and iproute2, for network namespaces
 // of their own, and are skipped where they may not make them.
+// The fleet that is cut in two (TestSplitFleet) and what the image holds in a container
+// (container_test.go) also need root, iproute2 and util-linux, for namespaces of their
+// own, and are skipped where they may not make them.
 //
 // What runs the processes, the origin that counts and the crowd is package lab.
 package e2e

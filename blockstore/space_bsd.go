@@ -1,0 +1,14 @@
+//go:build darwin || freebsd
+
+package blockstore
+
+import "syscall"
+
+// space uses statfs(2).
+func (f folder) space() (free, total int64, err error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(string(f), &s); err != nil {
+		return 0, 0, err
+	}
+	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), nil
+}
