@@ -9,8 +9,7 @@
 //
 // # The links of a block
 //
-// [Scan] goes through the bytes of a block once and reports each link as it comes
-// to it. It builds no nodes: a dag-cbor block of 2 MiB may hold two million empty
+// [Scan] goes through the bytes of a block and reports each link as it comes to it. It builds no nodes: a dag-cbor block of 2 MiB may hold two million empty
 // arrays, and as nodes they would take a hundred megabytes. What it costs follows
 // from the bytes of the block alone, whatever lengths and depths they claim:
 //
