@@ -23,23 +23,25 @@ var errCutOff = errors.New("it ends too early")
 
 // scanCBOR goes from head to head. It keeps no stack: for all that is open it is
 // enough to know how many items are to come. Each takes a byte at least, so a claim
-// of more than there are bytes is refused when it is made.
-func scanCBOR(data []byte, link func(Link) error) error {
+// of more than there are bytes is refused when it is made. It returns how many items
+// there are, up to a fault if there is one. Without link, links are items like others.
+func scanCBOR(data []byte, link func(Link) error) (count int, err error) {
 	tagged := false // the item before this one was the tag of a link
 	for items := uint64(1); items > 0; items-- {
 		major, n, rest, err := cborHead(data)
 		if err != nil {
-			return err
+			return count, err
 		}
 		data = rest
 		if major >= cborBytes && major <= cborMap && n > uint64(len(data)) {
-			return errCutOff
+			return count, errCutOff
 		}
+		count++
 		switch major {
 		case cborBytes, cborText:
-			if tagged && major == cborBytes {
+			if tagged && major == cborBytes && link != nil {
 				if err := cborCID(data[:n], link); err != nil {
-					return err
+					return count, err
 				}
 			}
 			data = data[n:]
@@ -52,13 +54,13 @@ func scanCBOR(data []byte, link func(Link) error) error {
 		}
 		tagged = major == cborTag && n == cborLink
 		if items-1 > uint64(len(data)) {
-			return errCutOff
+			return count, errCutOff
 		}
 	}
 	if len(data) > 0 {
-		return fmt.Errorf("%d bytes follow its end", len(data))
+		return count, fmt.Errorf("%d bytes follow its end", len(data))
 	}
-	return nil
+	return count, nil
 }
 
 // cborHead reads the head of an item: its major type and its argument, which is a

@@ -4,12 +4,12 @@
 // so this package takes every block for hostile. It is the only place that decodes
 // links, and each room that follows them does so by a [Walk]: pins fetch and
 // check what they hold, imports look whether all is there, purges find what to
-// remove, and the gateway learns which CIDs lie inside a site.
+// remove, and the gateway learns which CIDs lie inside a site. Its exports, which stop
+// wherever the client does, go by Scan from block to block.
 //
 // # The links of a block
 //
-// [Scan] goes through the bytes of a block once and reports each link as it comes
-// to it. It builds no nodes: a dag-cbor block of 2 MiB may hold two million empty
+// [Scan] goes through the bytes of a block and reports each link as it comes to it. It builds no nodes: a dag-cbor block of 2 MiB may hold two million empty
 // arrays, and as nodes they would take a hundred megabytes. What it costs follows
 // from the bytes of the block alone, whatever lengths and depths they claim:
 //
@@ -22,6 +22,10 @@
 // block that go-ipld-prime decodes, and also those of some that it refuses (a key
 // that is there twice, a number in a longer form than it needs). That errs on the
 // safe side: what is pinned or imported has all blocks that anybody could follow.
+//
+// Who needs more of a block than its links has two more readers that build nothing: with
+// [ReadPB] a dag-pb node is read link by link, with names, sizes and data, and [Values]
+// counts what decoding a block of CBOR or JSON would build.
 //
 // [IsLeaf] says that a codec cannot express links, so that the block need not be
 // read. A block of a codec that is not known is an error that wraps [ErrCodec]; who

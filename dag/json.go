@@ -18,8 +18,9 @@ const maxCIDText = 1 + 2*maxCID
 const maxJSONDepth = 1024
 
 // scanJSON goes from token to token. The tokens { "/" "text" } are a link (DAG-JSON
-// specification, "Links"), and nothing else has these four in a row.
-func scanJSON(data []byte, link func(Link) error) error {
+// specification, "Links"), and nothing else has these four in a row. It returns how many
+// tokens there are, and takes no link, as scanCBOR does.
+func scanJSON(data []byte, link func(Link) error) (count int, err error) {
 	tokens := json.NewDecoder(bytes.NewReader(data))
 	tokens.UseNumber()
 	var row [4]json.Token // the last of them
@@ -27,30 +28,31 @@ func scanJSON(data []byte, link func(Link) error) error {
 		t, err := tokens.Token()
 		switch {
 		case errors.Is(err, io.EOF):
-			return errCutOff
+			return count, errCutOff
 		case err != nil:
-			return err
+			return count, err
 		}
+		count++
 		row = [4]json.Token{row[1], row[2], row[3], t}
 		switch t {
 		case json.Delim('{'), json.Delim('['):
 			if depth++; depth > maxJSONDepth {
-				return fmt.Errorf("its values are nested more than %d deep", maxJSONDepth)
+				return count, fmt.Errorf("its values are nested more than %d deep", maxJSONDepth)
 			}
 		case json.Delim('}'), json.Delim(']'):
 			depth--
 		}
 		text, ok := row[2].(string)
-		if ok && row[0] == json.Delim('{') && row[1] == "/" && t == json.Delim('}') {
+		if ok && link != nil && row[0] == json.Delim('{') && row[1] == "/" && t == json.Delim('}') {
 			if err := jsonCID(text, link); err != nil {
-				return err
+				return count, err
 			}
 		}
 	}
 	if _, err := tokens.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more follows its end")
+		return count, errors.New("more follows its end")
 	}
-	return nil
+	return count, nil
 }
 
 func jsonCID(text string, link func(Link) error) error {

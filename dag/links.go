@@ -55,11 +55,11 @@ func Scan(c cid.Cid, data []byte, most int, link func(Link) error) error {
 	switch mark := codecMark(c); mark {
 	case markLeaf:
 	case markDagPB:
-		_, err = scanPB(data, each)
+		err = scanPB(data, each)
 	case markDagCBOR:
-		err = scanCBOR(data, each)
+		_, err = scanCBOR(data, each)
 	case markDagJSON:
-		err = scanJSON(data, each)
+		_, err = scanJSON(data, each)
 	default:
 		return fmt.Errorf("block %s has the codec %s, %w", c, multicodec.Code(c.Type()), ErrCodec)
 	}
@@ -81,6 +81,19 @@ func Links(c cid.Cid, data []byte, most int) ([]Link, error) {
 		return nil
 	})
 	return found, err
+}
+
+// Values returns how many values a block of cbor, dag-cbor, json or dag-json has, which
+// is what decoding it costs: heads of CBOR (RFC 8949, section 3) or tokens of JSON. With
+// an error, it is those before the fault.
+func Values(c cid.Cid, data []byte) (int, error) {
+	switch multicodec.Code(c.Type()) {
+	case multicodec.Cbor, multicodec.DagCbor:
+		return scanCBOR(data, nil)
+	case multicodec.Json, multicodec.DagJson:
+		return scanJSON(data, nil)
+	}
+	return 0, fmt.Errorf("values of the codec %s cannot be counted", multicodec.Code(c.Type()))
 }
 
 // IsLeaf reports whether the codec of c cannot express links.

@@ -193,18 +193,72 @@ func TestLinksThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestNode(t *testing.T) {
-	a := leaf(1)
-	raw := append(pbLinkTo(a, 7), 0x0a, 2, 8, 1)
-	links, data, err := Node(raw, 1)
-	if err != nil || !slices.Equal(links, []Link{{a, 7}}) || !bytes.Equal(data, []byte{8, 1}) {
-		t.Errorf("%v, %v, %v", links, data, err)
+// A node is read where it lies, and where it is malformed, up to there.
+func TestReadPB(t *testing.T) {
+	a, b := leaf(1), leaf(2)
+	data := []byte{0x0a, 2, 8, 1}
+	both := append(pbLinkTo(a, 7), pbLinkTo(b, 9)...)
+	for name, tc := range map[string]struct {
+		raw  []byte
+		left int
+		say  string
+	}{
+		"the data behind":       {slices.Concat(both, data), 2, ""},
+		"the data before":       {slices.Concat(data, both), 2, ""},
+		"data twice":            {slices.Concat(data, both, data), 2, "field 1 is there twice"},
+		"no data twice":         {slices.Concat(both, []byte{0x0a, 0, 0x0a, 0}), 2, "field 1 is there twice"},
+		"links around data":     {slices.Concat(pbLinkTo(a, 7), data, pbLinkTo(b, 9)), 1, "field 2 is there twice"},
+		"cut off":               {slices.Concat(data, both)[:len(data)+len(both)-1], 1, "EOF"},
+		"a link, another field": {slices.Concat(data, pbLinkTo(a, 7), []byte{0x12, 2, 4 << 3, 1}), 2, "a field that links do not have"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			links, got, err := ReadPB(tc.raw)
+			if links.Left != tc.left || err == nil && !bytes.Equal(got, data[2:]) {
+				t.Errorf("%d links, data %v", links.Left, got)
+			}
+			all := links
+			for range tc.left {
+				var l PBLink
+				if l, _, err = all.Next(); err != nil {
+					break
+				}
+				if c, err := l.CID(); err != nil || l.Size == 7 && c != a || l.Size == 9 && c != b {
+					t.Errorf("%v, %v", c, err)
+				}
+			}
+			if _, _, fault := ReadPB(tc.raw); err == nil {
+				err = fault
+			}
+			if (err == nil) != (tc.say == "") || err != nil && !strings.Contains(err.Error(), tc.say) {
+				t.Errorf("got %v, want %q", err, tc.say)
+			}
+			if links.Left != tc.left {
+				t.Error("reading a copy moves the original")
+			}
+		})
 	}
-	if _, _, err := Node(raw, 0); !errors.Is(err, ErrLimit) {
-		t.Errorf("one link too many: %v", err)
-	}
-	if _, _, err := Node(raw[1:], 1); !errors.Is(err, ErrMalformed) {
-		t.Errorf("malformed: %v", err)
+}
+
+func TestValues(t *testing.T) {
+	for _, tc := range []struct {
+		codec uint64
+		data  string
+		want  int
+		ok    bool
+	}{
+		{cid.DagCBOR, "\x80", 1, true},
+		{0x51, "\xa1\x61a\x82\x01\xf6", 5, true},
+		{cid.DagCBOR, string(cborList(leaf(1))), 3, true}, // the list, a tag and its bytes
+		{cid.DagCBOR, "\xd8\x2a\x43\x01\x01\x02", 2, true},
+		{cid.DagCBOR, "\x83\x01\x02", 0, false},
+		{cid.DagCBOR, "\x83\x61a\x02\x5f", 3, false},
+		{cid.DagJSON, `[1,{"a":"b"}]`, 7, true},
+		{0x0200, `[1,2`, 3, false},
+		{cid.DagProtobuf, "", 0, false},
+	} {
+		if n, err := Values(sum(tc.codec, nil), []byte(tc.data)); n != tc.want || (err == nil) != tc.ok {
+			t.Errorf("%#x %q: %d, %v; want %d", tc.codec, tc.data, n, err, tc.want)
+		}
 	}
 }
 
@@ -250,6 +304,9 @@ func FuzzLinks(f *testing.F) {
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("links %v, %v; want %v", got, err, want)
+		}
+		if n, err := Values(sum(codec, data), data); codec != cid.DagProtobuf && (err != nil || n < len(want)) {
+			t.Errorf("%d values, %v", n, err)
 		}
 	})
 }

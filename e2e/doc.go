@@ -3,10 +3,8 @@
 //
 //	go test -tags e2e ./e2e
 //
-// The fleet that is cut in two (TestSplitFleet) and the container that is stopped
-// (TestAStopInAContainerCutsNobody) also need root and iproute2, for network namespaces
-// of their own, and are skipped where they may not make them.
-// The fleet that is cut in two (TestSplitFleet) and what the image holds in a container
+// The fleet that is cut in two (TestSplitFleet), the container that is stopped
+// (TestAStopInAContainerCutsNobody) and what the image holds in a container
 // (container_test.go) also need root, iproute2 and util-linux, for namespaces of their
 // own, and are skipped where they may not make them.
 //

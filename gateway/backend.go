@@ -258,7 +258,7 @@ func (b *backend) head(ctx context.Context, md *bgw.ContentPathMetadata, root bl
 	md.ModTime = n.modTime
 	switch {
 	case n.isFolder():
-		size, err := n.links.treeSize(data)
+		size, err := n.treeSize(data)
 		return bgw.NewHeadResponseForDirectory(size), err
 	case n.kind == unixfs.TSymlink:
 		return bgw.NewHeadResponseForSymlink(int64(len(n.content))), nil

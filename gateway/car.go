@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"hash/maphash"
 	"io"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // carReader makes a CAR (https://ipld.io/specs/transport/car/carv1/) as it is read: the
@@ -39,11 +40,11 @@ type carReader struct {
 	memory exportMemory
 }
 
-// dagFrame is a block whose links are being followed.
+// dagFrame is the rest of the links of a block, which are still to be followed: their
+// CIDs, one behind the other.
 type dagFrame struct {
-	to   cid.Cid // the link to follow next
-	next func() (cid.Cid, error)
-	size int64
+	rest []byte
+	size int64 // in memory, in bytes
 }
 
 // sentCost is what is remembered of a block that was sent, in bytes.
@@ -205,16 +206,16 @@ func (r *carReader) follow() error {
 		return io.EOF
 	}
 	top := &r.dag[len(r.dag)-1]
-	c := top.to
-	var err error
-	if top.to, err = top.next(); err != nil {
-		return err
+	n, c, err := cid.CidFromBytes(top.rest)
+	if err != nil {
+		return err // it was a CID when it came in
 	}
+	top.rest = top.rest[n:]
 	seen, size := r.again(c), int64(0)
 	if !seen {
 		size += sentCost
 	}
-	if !top.to.Defined() {
+	if len(top.rest) == 0 {
 		// Before what is below, so that a long chain takes no memory.
 		size -= top.size
 		r.dag = r.dag[:len(r.dag)-1]
@@ -232,19 +233,16 @@ func (r *carReader) follow() error {
 
 // enter prepares to follow a block's links.
 func (r *carReader) enter(b blocks.Block) error {
-	next, err := linksOf(b)
-	if err != nil {
-		return fmt.Errorf("block %s: %w", b.Cid(), err)
-	}
-	to, err := next()
-	if err != nil {
-		return fmt.Errorf("block %s: %w", b.Cid(), err)
-	}
-	if !to.Defined() {
+	var links []byte
+	err := dag.Scan(b.Cid(), b.RawData(), dag.MaxLinks, func(l dag.Link) error {
+		links = append(links, l.CID.Bytes()...)
 		return nil
+	})
+	if err != nil || len(links) == 0 {
+		return err
 	}
-	size := int64(len(b.RawData()))
-	r.dag = append(r.dag, dagFrame{to, next, size})
+	size := int64(cap(links))
+	r.dag = append(r.dag, dagFrame{links, size})
 	return r.memory.add(r.ctx, r.blocks.exports, size)
 }
 

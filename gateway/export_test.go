@@ -200,6 +200,21 @@ func TestWhatACARHolds(t *testing.T) {
 	}
 }
 
+// What nobody means in earnest is refused before a header goes out: more links than fit
+// into a block without made-up CIDs, a malformed link, a codec that has links of unknown form.
+func TestExportsOfHostileBlocks(t *testing.T) {
+	e := newEdge(t, nil)
+	link := "\xd8\x2a\x45\x00\x01\x55\x00\x00"
+	for say, c := range map[string]cid.Cid{
+		"more than 65536 links": e.shelf.raw(t, cid.DagCBOR, []byte("\x9a\x00\x01\x00\x01"+strings.Repeat(link, 1<<16+1))),
+		"is not valid dag-cbor": e.shelf.raw(t, cid.DagCBOR, []byte("\x82"+link)),
+		"the codec git-raw":     e.shelf.raw(t, cid.GitRaw, []byte("blob 1\x00x")),
+	} {
+		e.get("http://127.0.0.1/ipfs/"+c.String()+"?format=car").want(t, 422, say)
+		e.get("http://127.0.0.1/ipfs/"+c.String()+"?format=car&dag-scope=block").want(t, 200, "")
+	}
+}
+
 // below returns the leaves and the inner nodes of a file with one level of them.
 func (s *shelf) below(t *testing.T, c cid.Cid) (leaves, inner []cid.Cid) {
 	t.Helper()

@@ -10,6 +10,8 @@ import (
 	bgw "github.com/ipfs/boxo/gateway"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // What a file's nodes may cost beside the bytes that they bring. A reader that has none
@@ -39,7 +41,7 @@ type fileCost struct {
 func (e *fileCost) node(n *node, size int) error {
 	e.scanned += int64(size)
 	e.empty += n.empty
-	if n.links.count > 0 {
+	if n.links.Left > 0 {
 		e.inner++
 	} else {
 		e.leaf(len(n.content))
@@ -79,7 +81,7 @@ type fileReader struct {
 
 // openNode is an inner node whose children are being read.
 type openNode struct {
-	links  linkList // those that were not looked at
+	links  dag.PBLinks // those that were not looked at
 	sizes  sizeList
 	offset int64 // of the first of them
 	size   int   // of the block
@@ -118,7 +120,7 @@ func (r *fileReader) enter(b blocks.Block, n *node, begin int64) error {
 	if from, to := max(r.at, begin), min(r.end, begin+int64(len(n.content))); from < to {
 		r.data = n.content[from-begin : to-begin]
 	}
-	if n.links.count == 0 {
+	if n.links.Left == 0 {
 		return nil
 	}
 	// A node of which nothing is left makes room before the one below it comes.
@@ -141,13 +143,13 @@ func (r *fileReader) leave() {
 }
 
 func (o *openNode) ends(end int64) bool {
-	return len(o.next) == 0 && (o.links.count == 0 || o.offset >= end)
+	return len(o.next) == 0 && (o.links.Left == 0 || o.offset >= end)
 }
 
 // look fills next with children that lie in from..to, until there are n.
 func (o *openNode) look(from, to int64, n int) error {
-	for len(o.next) < n && o.links.count > 0 && o.offset < to {
-		link, _, err := o.links.next()
+	for len(o.next) < n && o.links.Left > 0 && o.offset < to {
+		link, _, err := o.links.Next()
 		if err != nil {
 			return err
 		}
@@ -156,7 +158,7 @@ func (o *openNode) look(from, to int64, n int) error {
 		if o.offset == begin || o.offset <= from {
 			continue
 		}
-		c, err := link.cid()
+		c, err := link.CID()
 		if err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (w *mapper) add(c cid.Cid, size int64, look bool) error {
 	if !n.isFile() || size >= 0 && size != n.size {
 		return errNoMap
 	}
-	if n.links.count == 0 {
+	if n.links.Left == 0 {
 		return w.leaf(c, n.size)
 	}
 	if w.inner++; len(n.content) > 0 || n.empty > 0 || w.inner > maxMappedNodes {
@@ -134,11 +134,11 @@ func (w *mapper) add(c cid.Cid, size int64, look bool) error {
 		w.m.index = append(w.m.index, c)
 	}
 	for first := true; ; first = false {
-		link, ok, err := n.links.next()
+		link, ok, err := n.links.Next()
 		if err != nil || !ok {
 			return err
 		}
-		l, err := link.cid()
+		l, err := link.CID()
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (w *mapper) leaf(c cid.Cid, size int64) error {
 // readLeaf returns the bytes of a leaf, which must be as many as a map says.
 func readLeaf(b blocks.Block, size int64) ([]byte, error) {
 	n, err := readNode(b.Cid().Prefix().Codec, b.RawData())
-	if err == nil && (!n.isFile() || n.links.count > 0 || n.size != size) {
+	if err == nil && (!n.isFile() || n.links.Left > 0 || n.size != size) {
 		err = errNoMap
 	}
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 	"github.com/spaolacci/murmur3"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // maxFanout bounds the links of a shard, as other implementations do.
@@ -35,11 +37,11 @@ func lookUp(ctx context.Context, service *blockService, folder cid.Cid, name str
 	if err != nil {
 		return cid.Undef, errNoUnixFS
 	}
-	var link dagLink
+	var link dag.PBLink
 	ok := false
 	switch n.kind {
 	case unixfs.TDirectory:
-		link, ok, err = n.links.find([]byte(name))
+		link, ok, err = n.find(name)
 	case unixfs.THAMTShard:
 		link, ok, err = findInShards(ctx, service, n, name)
 	}
@@ -49,29 +51,29 @@ func lookUp(ctx context.Context, service *blockService, folder cid.Cid, name str
 	if !ok {
 		return cid.Undef, &resolver.ErrNoLink{Name: name, Node: folder}
 	}
-	return link.cid()
+	return link.CID()
 }
 
-func findInShards(ctx context.Context, service *blockService, n *node, name string) (dagLink, bool, error) {
+func findInShards(ctx context.Context, service *blockService, n *node, name string) (dag.PBLink, bool, error) {
 	hash := murmur3.Sum64([]byte(name))
 	for left := 64; ; {
 		width, pad, err := n.shard()
 		if err != nil {
-			return dagLink{}, false, err
+			return dag.PBLink{}, false, err
 		}
 		if left -= width; left < 0 {
-			return dagLink{}, false, fmt.Errorf("%w: shards are nested too deeply", errNode)
+			return dag.PBLink{}, false, fmt.Errorf("%w: shards are nested too deeply", errNode)
 		}
 		prefix := fmt.Sprintf("%0*X", pad, hash>>left&(1<<width-1))
 		links := n.links
 		for {
-			link, ok, err := links.next()
-			if !ok || err != nil || string(link.name) == prefix+name {
+			link, ok, err := links.Next()
+			if !ok || err != nil || string(link.Name) == prefix+name {
 				return link, ok, err
 			}
-			if string(link.name) == prefix {
+			if string(link.Name) == prefix {
 				if n, err = shardBelow(ctx, service, link); err != nil {
-					return dagLink{}, false, err
+					return dag.PBLink{}, false, err
 				}
 				break
 			}
@@ -83,14 +85,14 @@ func findInShards(ctx context.Context, service *blockService, n *node, name stri
 // them stand before its links' names.
 func (n *node) shard() (width, pad int, err error) {
 	if n.kind != unixfs.THAMTShard || n.hashType != multihash.MURMUR3X64_64 || n.fanout < 2 || n.fanout > maxFanout ||
-		bits.OnesCount64(n.fanout) != 1 || n.links.count > int(n.fanout) {
-		return 0, 0, fmt.Errorf("%w: a shard of %d with %d links", errNode, n.fanout, n.links.count)
+		bits.OnesCount64(n.fanout) != 1 || n.links.Left > int(n.fanout) {
+		return 0, 0, fmt.Errorf("%w: a shard of %d with %d links", errNode, n.fanout, n.links.Left)
 	}
 	return bits.TrailingZeros64(n.fanout), len(fmt.Sprintf("%X", n.fanout-1)), nil
 }
 
-func shardBelow(ctx context.Context, service *blockService, link dagLink) (*node, error) {
-	c, err := link.cid()
+func shardBelow(ctx context.Context, service *blockService, link dag.PBLink) (*node, error) {
+	c, err := link.CID()
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +118,7 @@ type folder struct {
 }
 
 type openShard struct {
-	links linkList
+	links dag.PBLinks
 	pad   int // 0: a folder in one block
 	size  int // of the block
 }
@@ -145,34 +147,34 @@ func (f *folder) enter(n *node, size int) error {
 }
 
 // next returns the next entry, under its name in the folder; ok is false at the end.
-func (f *folder) next() (link dagLink, ok bool, err error) {
+func (f *folder) next() (link dag.PBLink, ok bool, err error) {
 	for len(f.open) > 0 {
 		top := &f.open[len(f.open)-1]
-		if link, ok, err = top.links.next(); err != nil {
+		if link, ok, err = top.links.Next(); err != nil {
 			return link, false, err
 		}
 		switch {
 		case !ok:
 			f.held -= top.size
 			f.open = f.open[:len(f.open)-1]
-		case top.pad == len(link.name) && top.pad > 0:
+		case top.pad == len(link.Name) && top.pad > 0:
 			if err := f.descend(link); err != nil {
 				return link, false, err
 			}
-		case len(link.name) < top.pad:
-			return link, false, fmt.Errorf("%w: a shard with the name %q", errNode, link.name)
+		case len(link.Name) < top.pad:
+			return link, false, fmt.Errorf("%w: a shard with the name %q", errNode, link.Name)
 		default:
 			f.entries++
-			link.name = link.name[top.pad:]
+			link.Name = link.Name[top.pad:]
 			return link, true, nil
 		}
 	}
-	return dagLink{}, false, nil
+	return dag.PBLink{}, false, nil
 }
 
 // descend goes on with the shard that a link leads to.
-func (f *folder) descend(link dagLink) error {
-	c, err := link.cid()
+func (f *folder) descend(link dag.PBLink) error {
+	c, err := link.CID()
 	if err != nil || f.skip != nil && f.skip(c) {
 		return err
 	}

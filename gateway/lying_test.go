@@ -14,6 +14,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // handmade is a dag-pb node of UnixFS as no importer makes it.
@@ -263,7 +265,7 @@ func TestCostOfLyingFiles(t *testing.T) {
 	}
 	cost := fileCost{}
 	for i := 0; ; i++ {
-		if err := cost.node(&node{links: linkList{count: 1}}, 50); err != nil {
+		if err := cost.node(&node{links: dag.PBLinks{Left: 1}}, 50); err != nil {
 			if i != freeSteps {
 				t.Errorf("%d nodes for nothing", i)
 			}

@@ -14,6 +14,8 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // What answers that are made take, in bytes, measured with the pages that boxo makes.
@@ -27,7 +29,7 @@ const (
 // list begins a folder's page. Its entries have a place before the first is read; where no
 // page will be made, they are left out.
 func (b *backend) list(ctx context.Context, root blocks.Block, n *node) (*bgw.GetResponse, error) {
-	size, err := n.links.treeSize(root.RawData())
+	size, err := n.treeSize(root.RawData())
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func (b *backend) listingSize(ctx context.Context, n *node, path int) (int64, er
 		if err != nil || !ok {
 			return bytes, err
 		}
-		bytes += listedCost + int64(path+2*len(link.name))
+		bytes += listedCost + int64(path+2*len(link.Name))
 	}
 	return bytes, nil
 }
@@ -101,12 +103,12 @@ func (b *backend) sendEntries(ctx context.Context, n *node, to chan<- unixfs.Lin
 		if err != nil || !ok {
 			return err
 		}
-		c, err := link.cid()
+		c, err := link.CID()
 		if err != nil {
 			return err
 		}
 		select {
-		case to <- unixfs.LinkResult{Link: &ipld.Link{Name: string(link.name), Size: link.size, Cid: c}}:
+		case to <- unixfs.LinkResult{Link: &ipld.Link{Name: string(link.Name), Size: link.Size, Cid: c}}:
 		case <-ctx.Done():
 			return nil
 		}
@@ -123,7 +125,7 @@ func (b *backend) value(ctx context.Context, root blocks.Block) (*bgw.GetRespons
 	}
 	codec, rec := root.Cid().Prefix().Codec, recordOf(ctx)
 	if rec.view && (codec == cid.DagCBOR || codec == cid.DagJSON) {
-		values, err := scan(codec, data, func(cid.Cid) {})
+		values, err := dag.Values(root.Cid(), data)
 		bytes := shownCost*int64(values) + 6*int64(len(data)) // bytes are shown in hexadecimal
 		switch {
 		case err != nil || bytes > maxPages:
@@ -146,12 +148,12 @@ func (unshown) Read([]byte) (int, error) { return 0, errUnshown }
 
 // decodedSize is what a block takes when boxo's resolver decodes it, in bytes.
 func decodedSize(b blocks.Block) int64 {
-	codec, data := b.Cid().Prefix().Codec, b.RawData()
+	data := b.RawData()
 	size := 2 * int64(len(data))
-	if codec == cid.DagProtobuf {
-		links, _, _ := readDAG(data)
-		return size + linkCost*int64(links.count)
+	if b.Cid().Type() == cid.DagProtobuf {
+		links, _, _ := dag.ReadPB(data)
+		return size + linkCost*int64(links.Left)
 	}
-	values, _ := scan(codec, data, func(cid.Cid) {})
+	values, _ := dag.Values(b.Cid(), data)
 	return size + decodedCost*int64(values)
 }

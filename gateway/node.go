@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -13,118 +12,36 @@ import (
 	unixfspb "github.com/ipfs/boxo/ipld/unixfs/pb"
 	"github.com/ipfs/go-cid"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // errNode is wrapped by the errors of blocks that are not the nodes they should be.
 var errNode = errors.New("the block is not well formed")
 
-// linkList reads the links of a dag-pb block (https://ipld.io/specs/codecs/dag-pb/spec/)
-// one after the other, where they lie: a decoded link takes ten times the bytes, and a
-// block of 2 MiB can have a hundred thousand.
-type linkList struct {
-	rest  []byte // from the next link on
-	count int    // links in rest
-}
-
-// dagLink is a link as it lies in its block.
-type dagLink struct {
-	hash, name []byte
-	size       uint64 // of the DAG below, as the writer has it
-}
-
-// cid returns where the link leads.
-func (l dagLink) cid() (cid.Cid, error) {
-	c, err := cid.Cast(l.hash)
-	if err != nil {
-		return cid.Undef, fmt.Errorf("%w: %w", errNode, err)
-	}
-	return c, nil
-}
-
-// readDAG takes a dag-pb block apart into its links and its data.
-func readDAG(block []byte) (linkList, []byte, error) {
-	var links linkList
-	var data []byte
-	hasData, begin, end := false, -1, 0
-	for at := 0; at < len(block); {
-		num, typ, n := protowire.ConsumeTag(block[at:])
-		if n < 0 || typ != protowire.BytesType {
-			return links, nil, fmt.Errorf("%w: no dag-pb", errNode)
-		}
-		value, m := protowire.ConsumeBytes(block[at+n:])
-		if m < 0 {
-			return links, nil, fmt.Errorf("%w: it is cut off", errNode)
-		}
-		switch {
-		case num == 1 && !hasData:
-			data, hasData = value, true
-		case num == 2 && (begin < 0 || end == at):
-			if begin < 0 {
-				begin = at
-			}
-			end = at + n + m
-			links.count++
-		default:
-			return links, nil, fmt.Errorf("%w: dag-pb with a field %d too many", errNode, num)
-		}
-		at += n + m
-	}
-	if begin >= 0 {
-		links.rest = block[begin:end]
-	}
-	return links, data, nil
-}
-
-// next returns the next link; ok is false at the end.
-func (l *linkList) next() (link dagLink, ok bool, err error) {
-	if l.count == 0 {
-		return dagLink{}, false, nil
-	}
-	_, _, n := protowire.ConsumeTag(l.rest)
-	value, m := protowire.ConsumeBytes(l.rest[n:])
-	l.rest, l.count = l.rest[n+m:], l.count-1
-	for len(value) > 0 {
-		num, typ, n := protowire.ConsumeTag(value)
-		m := -1
-		switch {
-		case n < 0:
-		case num == 1 && typ == protowire.BytesType:
-			link.hash, m = protowire.ConsumeBytes(value[n:])
-		case num == 2 && typ == protowire.BytesType:
-			link.name, m = protowire.ConsumeBytes(value[n:])
-		case num == 3 && typ == protowire.VarintType:
-			link.size, m = protowire.ConsumeVarint(value[n:])
-		}
-		if m < 0 {
-			return dagLink{}, false, fmt.Errorf("%w: it has a link that is none", errNode)
-		}
-		value = value[n+m:]
-	}
-	return link, true, nil
-}
-
 // find returns the first link of a name.
-func (l linkList) find(name []byte) (dagLink, bool, error) {
+func (n *node) find(name string) (dag.PBLink, bool, error) {
+	links := n.links
 	for {
-		link, ok, err := l.next()
-		if !ok || err != nil || bytes.Equal(link.name, name) {
+		link, ok, err := links.Next()
+		if !ok || err != nil || string(link.Name) == name {
 			return link, ok, err
 		}
 	}
 }
 
 // treeSize is what a node's DAG takes, in bytes, as far as its links say.
-func (l linkList) treeSize(block []byte) (int64, error) {
-	sum := uint64(len(block))
+func (n *node) treeSize(block []byte) (int64, error) {
+	links, sum := n.links, uint64(len(block))
 	for {
-		link, ok, err := l.next()
+		link, ok, err := links.Next()
 		if err != nil {
 			return 0, err
 		}
 		if !ok {
 			break
 		}
-		if sum += link.size; link.size > math.MaxInt64 || sum > math.MaxInt64 {
+		if sum += link.Size; link.Size > math.MaxInt64 || sum > math.MaxInt64 {
 			return 0, fmt.Errorf("%w: its size is larger than any", errNode)
 		}
 	}
@@ -134,7 +51,7 @@ func (l linkList) treeSize(block []byte) (int64, error) {
 // node is a UnixFS node (https://specs.ipfs.tech/unixfs/) as it lies in its block.
 type node struct {
 	kind    unixfspb.Data_DataType
-	links   linkList
+	links   dag.PBLinks
 	sizes   sizeList // of the bytes below each link
 	content []byte   // a file's own bytes, before those below it; a link's target; a shard's bitmap
 	size    int64    // of a file: its own bytes and those below its links
@@ -154,9 +71,9 @@ func readNode(codec uint64, block []byte) (*node, error) {
 	if codec != cid.DagProtobuf {
 		return &node{kind: -1}, fmt.Errorf("%w: codec %#x has no files", errNode, codec)
 	}
-	links, data, err := readDAG(block)
+	links, data, err := dag.ReadPB(block)
 	if err != nil {
-		return &node{kind: -1}, err
+		return &node{kind: -1}, fmt.Errorf("%w: %w", errNode, err)
 	}
 	n := &node{links: links, kind: -1}
 	return n, n.readFields(data)
@@ -238,8 +155,8 @@ func (n *node) settleSize(stated uint64, hasSize bool, sum uint64) error {
 	if n.kind != unixfs.TFile && n.kind != unixfs.TRaw {
 		return nil
 	}
-	if n.sizes.count != n.links.count {
-		return fmt.Errorf("%w: a file with %d links and %d sizes", errNode, n.links.count, n.sizes.count)
+	if n.sizes.count != n.links.Left {
+		return fmt.Errorf("%w: a file with %d links and %d sizes", errNode, n.links.Left, n.sizes.count)
 	}
 	size := uint64(len(n.content)) + sum
 	if size > math.MaxInt64 || hasSize && stated != size {

@@ -11,6 +11,8 @@ import (
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	blocks "github.com/ipfs/go-block-format"
+
+	"github.com/shoal-cdn/shoal/dag"
 )
 
 // tarRoot returns what a TAR is to be made of. A folder with an entry that would be unpacked
@@ -47,7 +49,7 @@ func treeNode(ctx context.Context, service *blockService, b blocks.Block, memory
 	case n.kind == unixfs.TSymlink:
 		return symlink(n), nil
 	case n.isFolder():
-		size, err := n.links.treeSize(b.RawData())
+		size, err := n.treeSize(b.RawData())
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +136,7 @@ func (it *treeIterator) Next() bool {
 	list := it.folder.list
 	link, ok, err := list.next()
 	if err == nil && ok {
-		it.name = string(link.name)
+		it.name = string(link.Name)
 		it.node, err = openEntry(list.ctx, list.blocks, link, it.folder.memory)
 	}
 	if err != nil {
@@ -147,8 +149,8 @@ func (it *treeIterator) Next() bool {
 	return true
 }
 
-func openEntry(ctx context.Context, service *blockService, link dagLink, memory *exportMemory) (files.Node, error) {
-	c, err := link.cid()
+func openEntry(ctx context.Context, service *blockService, link dag.PBLink, memory *exportMemory) (files.Node, error) {
+	c, err := link.CID()
 	if err != nil {
 		return nil, err
 	}

@@ -275,8 +275,8 @@ func (d localDAG) Get(ctx context.Context, c cid.Cid) (ipld.Node, error) {
 		return merkledag.NewRawNode(b.RawData()), nil
 	}
 	// boxo builds all of a node, however many links there are in it.
-	if _, _, err := dag.Node(b.RawData(), dag.MaxLinks); err != nil {
-		return nil, fmt.Errorf("block %s: %w", c, err)
+	if err := dag.Scan(c, b.RawData(), dag.MaxLinks, func(dag.Link) error { return nil }); err != nil {
+		return nil, err
 	}
 	return merkledag.DecodeProtobufBlock(b)
 }
