@@ -24,15 +24,15 @@ func tarRoot(ctx context.Context, service *blockService, b blocks.Block) (files.
 		return root, err
 	}
 	for links := f.n.links; ; {
-		link, more, err := links.next()
+		link, more, err := links.Next()
 		if err != nil {
 			return nil, err
 		}
 		if !more {
 			return root, nil
 		}
-		if p := path.Join("/root", string(link.name)); p != "/root" && !strings.HasPrefix(p, "/root/") {
-			return nil, fmt.Errorf("%w: %q would be unpacked outside of its folder; ask for a CAR", errNode, link.name)
+		if p := path.Join("/root", string(link.Name)); p != "/root" && !strings.HasPrefix(p, "/root/") {
+			return nil, fmt.Errorf("%w: %q would be unpacked outside of its folder; ask for a CAR", errNode, link.Name)
 		}
 	}
 }
