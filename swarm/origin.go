@@ -167,6 +167,7 @@ func (s *Swarm) letGo(f *fill) {
 	f.searching = true
 	for id, kind := range f.remote {
 		if kind == bitswap.WantHave {
+			s.denials.add(f.mh, id)
 			f.leave(id)
 		}
 	}
