@@ -123,7 +123,11 @@ func (s *Swarm) heardOf(_ context.Context, _ string, request json.RawMessage) (a
 	defer s.mu.Unlock()
 	for _, text := range list[:min(len(list), maxNews)] {
 		if c, err := cid.Decode(text); err == nil && block.CheckCID(c) == nil {
-			s.failures.forget(string(c.Hash()))
+			mh := string(c.Hash())
+			s.failures.forget(mh)
+			if f := s.fills[mh]; f != nil {
+				f.outdated = true
+			}
 		}
 	}
 	return nil, nil

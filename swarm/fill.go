@@ -26,6 +26,7 @@ type fill struct {
 	atOrigin  bool                     // the origin was asked: no sibling is waited for any more
 	searching bool                     // all siblings are asked, too: see letGo
 	rivals    []peer.ID                // better homes that are looking for the block, too
+	outdated  bool                     // a sibling that may have been asked has the block now
 }
 
 // fillOf returns the search for a block, and notes a new one if there is none. s.mu is
@@ -90,13 +91,13 @@ func (s *Swarm) found(ctx context.Context, f *fill, b *block.Verified, src block
 	}
 	s.metrics.fills.WithLabelValues(outcome).Inc()
 	s.mu.Lock()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !f.outdated {
 		s.failures.add(f.mh, err)
 	}
 	s.mu.Unlock()
 	s.end(f)
-	if err != nil && s.ctx.Err() == nil {
-		s.exchange.Answer(f.cid, nil)
+	if err != nil {
+		s.answer(f, nil)
 	}
 }
 
@@ -107,6 +108,21 @@ func (s *Swarm) end(f *fill) {
 	if s.fills[f.mh] == f {
 		delete(s.fills, f.mh)
 	}
+}
+
+// answer tells the siblings that wait what came of a search: nil is a denial.
+func (s *Swarm) answer(f *fill, b blocks.Block) {
+	if s.ctx.Err() != nil {
+		return
+	}
+	if b == nil {
+		s.mu.Lock()
+		for id := range f.remote {
+			s.denials.add(f.mh, id)
+		}
+		s.mu.Unlock()
+	}
+	s.exchange.Answer(f.cid, b)
 }
 
 // await has siblings wait for a block, until it is there, could not be had, or none of
@@ -124,9 +140,7 @@ func (s *Swarm) await(f *fill) {
 			return // nobody waits any more
 		}
 		s.end(f)
-		if s.ctx.Err() == nil {
-			s.exchange.Answer(f.cid, b)
-		}
+		s.answer(f, b)
 	}()
 }
 

@@ -166,6 +166,7 @@ func (s *Swarm) letGo(f *fill) {
 	f.searching = true
 	for id, kind := range f.remote {
 		if kind == bitswap.WantHave {
+			s.denials.add(f.mh, id)
 			f.leave(id)
 		}
 	}
@@ -312,7 +313,9 @@ func (s *Swarm) OriginTrouble() string {
 	if failures < sickAfter {
 		return ""
 	}
-	text := fmt.Sprintf("this edge's own origins have failed %d times and given no block since %s", failures, since.UTC().Format(time.RFC3339))
+	// They may have failed, been silent, denied what siblings have, or not exist.
+	text := fmt.Sprintf("this edge's own origins, if it has any, gave none of the last %d blocks that it lacked, since %s",
+		failures, since.UTC().Format(time.RFC3339))
 	if s.fleet != nil {
 		text += ": it asks its siblings first, and lives off their origins"
 	}
