@@ -111,7 +111,7 @@ func (s *Swarm) end(f *fill) {
 }
 
 // answer tells the siblings that wait what came of a search: nil is a denial.
-func (s *Swarm) answer(f *fill, b blocks.Block) {
+func (s *Swarm) answer(f *fill, b *block.Verified) {
 	if s.ctx.Err() != nil {
 		return
 	}
