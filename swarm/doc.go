@@ -40,11 +40,12 @@
 //  3. The home is slower than it is in 19 of 20 cases. The next home is asked, once,
 //     whether it happens to have the block (WANT-HAVE), which causes no fetch. After a
 //     quarter of a second the home itself is asked, by a call, what it is doing about the
-//     want (inquire, in sibling.go), and once more a moment later. One that is looking for the block says so, and is left to take its time. One that
-//     knows nothing of the want, has the block and does not send it, or does not answer
-//     the call either, has failed: the next home gets a WANT-BLOCK, and its breaker
-//     counts. After a second without an answer, the want is sent once more. After five
-//     seconds the next home is asked to fetch it, whatever the first one is doing.
+//     want (inquire, in sibling.go), and once more a moment later. One that is looking
+//     for the block says so, and is left to take its time. One that knows nothing of the
+//     want, has the block and does not send it, or does not answer the call either, has
+//     failed: the next home gets a WANT-BLOCK, and its breaker counts. After a second
+//     without an answer, the want is sent once more. After five seconds the next home is
+//     asked to fetch it, whatever the first one is doing.
 //  4. The home disconnects: the next one is asked at once.
 //  5. The home says DONT_HAVE: it has asked the origin and everyone else, or does not
 //     take itself for a home. The second home is asked. When that denies too, the

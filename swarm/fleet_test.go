@@ -235,7 +235,8 @@ func TestCutFleetServesOnAndHeals(t *testing.T) {
 	if errs := crowd(t, all, more, 8); len(errs) > 0 {
 		t.Fatal(errs[0])
 	}
-	if n := origin.count() - before; n > len(more)*102/100 {
+	// A sibling that is suspected for a moment, on a machine that is busy, costs one more.
+	if n := origin.count() - before; n > len(more)+1 {
 		t.Errorf("%d fetches of %d blocks by the healed fleet", n, len(more))
 	}
 }

@@ -202,8 +202,13 @@ func (p *pursuit) convict(v judged) {
 	if a.inquiring = false; v.working || a.done || a.failed {
 		return
 	}
-	a.failed = true
 	p.s.failed(a.id)
+	p.pass(a)
+}
+
+// pass expects nothing of a sibling any more.
+func (p *pursuit) pass(a *asked) {
+	a.failed = true
 	if p.advance() {
 		p.s.metrics.hedges.Inc()
 	}
@@ -278,8 +283,12 @@ func (p *pursuit) inquire(a *asked, now time.Time) {
 	if a.failed || a.inquiring || now.Sub(a.inquired) < p.s.opts.ResendAfter {
 		return
 	}
-	a.inquiring, a.inquired = true, now
-	p.s.inquire(p.ctx, a.id, p.cid, a.at, func(working bool) { p.verdicts <- judged{a, working} })
+	if !a.last && !p.s.delivers(a.id) {
+		p.pass(a) // others have found that out
+		return
+	}
+	a.inquired = now
+	a.inquiring = p.s.inquire(p.ctx, a.id, p.cid, a.at, func(working bool) { p.verdicts <- judged{a, working} })
 }
 
 func (p *pursuit) cancelAll() {

@@ -145,7 +145,7 @@ func (w *search) run(ctx context.Context) (*block.Verified, block.Source, error)
 // be long enough at due, because this process gets its turn late, and sets the timer
 // anew if so.
 func (s *Swarm) isEarly(t *time.Timer, due time.Time) bool {
-	left := time.Until(due.Add(min(s.fleet.Slack(), maxOriginSilence)))
+	left := time.Until(due.Add(min(s.fleet.Slack(), s.opts.PendingMax)))
 	if left > 0 {
 		t.Reset(left)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/shoal-cdn/shoal/swarm/bitswap"
-
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/swarm/bitswap"
+	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
 // maxAsked is how many siblings are asked about one block at the same time. As they
@@ -222,14 +222,14 @@ func (r *round) watch() {
 	now := time.Now()
 	for id, q := range r.asks {
 		waited := now.Sub(q.at)
-		if r.gone(id) || !q.fetch && waited >= r.s.opts.PendingMax {
+		if r.gone(id) || !r.s.delivers(id) || !q.fetch && waited >= r.s.opts.PendingMax {
 			r.drop(id)
 			continue
 		}
 		r.s.fleet.Probe(id)
 		if !q.inquiring && waited >= r.s.inquireAfter(id) && now.Sub(q.inquired) >= r.s.opts.ResendAfter {
-			q.inquiring, q.inquired = true, now
-			r.s.inquire(r.ctx, id, r.cid, q.at, func(working bool) {
+			q.inquired = now
+			q.inquiring = r.s.inquire(r.ctx, id, r.cid, q.at, func(working bool) {
 				select {
 				case r.verdicts <- verdict{id, q, working}:
 				case <-r.ctx.Done():
@@ -254,11 +254,13 @@ func (r *round) drop(id peer.ID) {
 	r.silent[id] = true
 }
 
-// missing returns who has not answered.
+// missing returns who has not answered, without those that have left meanwhile.
 func (r *round) missing() []peer.ID {
 	var ids []peer.ID
 	for id := range r.silent {
-		ids = append(ids, id)
+		if r.s.fleet.State(id) != members.Left {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids

@@ -21,6 +21,9 @@ const (
 	judgedOver    = 30 * time.Second
 	// restFor is how long such a sibling is asked last before it is tried again.
 	restFor = 10 * time.Second
+	// maxInquiries is how many wants a sibling is asked about at the same time: what is
+	// said about some tells enough about the others.
+	maxInquiries = 2
 )
 
 // sibling is what this edge has seen of another one: how long it takes to answer a
@@ -29,8 +32,9 @@ type sibling struct {
 	// Mean and mean deviation of that time, smoothed. Guarded by Swarm.mu.
 	mean, deviation time.Duration
 
-	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
-	lied    atomic.Bool // sent wrong bytes, and the breaker has not opened yet
+	inquiries atomic.Int32
+	breaker   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	lied      atomic.Bool // sent wrong bytes, and the breaker has not opened yet
 }
 
 // sibling returns what is known of a member.
@@ -133,10 +137,21 @@ func (s *Swarm) inquireAfter(id peer.ID) time.Duration {
 // has tell called with that unless ctx ends first. A home that waits for its origin
 // says so. One that knows nothing of the want, that has the block and does not send it,
 // or that does not answer in time either, is not working. Blocks that come from it say
-// more than its word: then it is the line that is slow. While this process is held up
-// itself, it blames nobody.
-func (s *Swarm) inquire(ctx context.Context, id peer.ID, c cid.Cid, asked time.Time, tell func(working bool)) {
-	s.run(func() {
+// more than its word: then it is the line that is slow. It reports false, and tell is
+// not called, if the sibling is being asked about enough others, and while this process
+// is held up itself: then it blames nobody, and has enough to do.
+func (s *Swarm) inquire(ctx context.Context, id peer.ID, c cid.Cid, asked time.Time, tell func(working bool)) bool {
+	heldUp := func() bool { return s.fleet.Slack() >= s.opts.HedgeMax }
+	b := s.sibling(id)
+	if heldUp() {
+		return false
+	}
+	if b.inquiries.Add(1) > maxInquiries {
+		b.inquiries.Add(-1)
+		return false
+	}
+	return s.run(func() {
+		defer b.inquiries.Add(-1)
 		working := s.isWorking(ctx, id, c, asked)
 		if !working {
 			// Its answer to the want may have been on its way for as long as it takes
@@ -148,7 +163,7 @@ func (s *Swarm) inquire(ctx context.Context, id peer.ID, c cid.Cid, asked time.T
 			}
 		}
 		if ctx.Err() == nil {
-			tell(working || s.fleet.Slack() >= s.opts.HedgeMax)
+			tell(working || heldUp())
 		}
 	})
 }
@@ -195,7 +210,9 @@ func (s *Swarm) trial(id peer.ID, c cid.Cid) (well bool) {
 		case r := <-heard:
 			return r.Err == nil || errors.Is(r.Err, bitswap.ErrDontHave)
 		case <-late.C:
-			s.inquire(ctx, id, c, asked, func(yes bool) { working <- yes })
+			if !s.inquire(ctx, id, c, asked, func(yes bool) { working <- yes }) {
+				late.Reset(s.opts.HedgeMax)
+			}
 		case yes := <-working:
 			if !yes {
 				return false

@@ -390,6 +390,8 @@ func TestWhoHasLeftIsNotMissed(t *testing.T) {
 	all[2].Close()
 	for _, e := range all[:2] {
 		eventually(t, "it has left", func() bool { return stateOf(e, "edge-2") == members.Left })
+	}
+	for _, e := range all[:2] {
 		b := homedAt(t, e.view.Load(), e.name)
 		if _, _, err := e.get(t.Context(), b.Cid()); !ipld.IsNotFound(err) {
 			t.Errorf("%s: got %v", e.name, err)
