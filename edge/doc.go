@@ -3,10 +3,10 @@
 //
 // # The path of a request
 //
-//	visitor -> gateway -> cache -> blockstore -> swarm -> origin
+//	visitor -> gateway -> cache -> blockstore, swarm -> origin
 //
-// The gateway resolves a host and a path to CIDs and asks the memory cache for
-// each block. The cache lets one caller per block through to the disk, and what
+// The gateway resolves a host and a path to CIDs and asks the cache for each block. The
+// cache looks in memory, lets one caller per block through to the disk, and what
 // the disk lacks is asked of the fleet: of the edge that is home to the block, which
 // alone asks the origin. A block comes back verified and is kept in memory. It is
 // kept on disk where it is at home; elsewhere only if it proved hot or leads to other

@@ -39,6 +39,9 @@
 // ([Gateway.Prepare], [Gateway.Forget]) end all routes at once, also those that are
 // being captured.
 //
+// A route stands for the blocks that it was made of, shares its bytes with them and keeps
+// them found in memory; a hit is a use of them all, once a second (stands.go).
+//
 // Routes are bounded in bytes ([Options.HotBytes]) and borrow what they use from the
 // block cache's budget, so that both together stay within it. A look-up takes no lock
 // (hot.go). On HTTP/1.1 the answer goes to the connection with a header that is ready
