@@ -160,6 +160,8 @@ type reason struct {
 	Failed     bool          `json:"failed,omitempty"`
 	NotFound   bool          `json:"not_found,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	// Left is for how long it goes on saying so without trying again.
+	Left time.Duration `json:"left,omitempty"`
 	// Missing are the members that may have it and did not answer, by name.
 	Missing []string `json:"missing,omitempty"`
 }
@@ -175,12 +177,12 @@ func (s *Swarm) why(_ context.Context, from string, request json.RawMessage) (an
 	mh := string(c.Hash())
 	working := false
 	s.mu.Lock()
-	failure := s.failures.get(mh)
+	failure, left := s.failures.get(mh), s.failures.left(mh)
 	if f := s.fills[mh]; f != nil {
 		_, working = f.remote[caller]
 	}
 	s.mu.Unlock()
-	r := reason{Working: &working, Failed: failure != nil, NotFound: ipld.IsNotFound(failure)}
+	r := reason{Working: &working, Failed: failure != nil, NotFound: ipld.IsNotFound(failure), Left: left}
 	var unavailable *block.UnavailableError
 	if errors.As(failure, &unavailable) {
 		r.RetryAfter = unavailable.RetryAfter
@@ -211,7 +213,7 @@ func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) error {
 		calls.Go(func() { errs[i] = s.Call(ctx, name, "why", c.String(), &all[i]) })
 	}
 	calls.Wait()
-	var wait time.Duration
+	var wait, left time.Duration
 	var missing []string
 	looked, found := false, true
 	for i, r := range all {
@@ -221,20 +223,20 @@ func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) error {
 		case r.Failed:
 			looked, found = true, found && r.NotFound
 			missing = append(missing, r.Missing...)
-			wait = max(wait, r.RetryAfter)
+			wait, left = max(wait, r.RetryAfter), max(left, r.Left)
 		}
 	}
 	switch {
 	case !looked:
 		return nil
 	case len(missing) > 0:
-		return unanswered(c, missing)
+		return &hearsay{unanswered(c, missing), left}
 	case found:
 		return block.NotFound(c)
 	}
-	return &block.UnavailableError{
+	return &hearsay{&block.UnavailableError{
 		Cid: c, From: "siblings " + strings.Join(names, ", "), RetryAfter: wait, Err: errors.New("they could not get it"),
-	}
+	}, left}
 }
 
 // Whereabouts says where a block belongs and where it is.

@@ -34,6 +34,24 @@ func newFailures(keep time.Duration) *failures {
 	return &failures{keep: keep, m: map[string]failure{}}
 }
 
+// hearsay is a failure that siblings remember. Whoever remembers it, too, does so no
+// longer than they: otherwise two homes that ask each other would keep it alive.
+type hearsay struct {
+	error
+	left time.Duration // 0 from siblings of an earlier version
+}
+
+func (h *hearsay) Unwrap() error { return h.error }
+
+// left returns for how long an error is remembered on.
+func (f *failures) left(mh string) time.Duration {
+	e, ok := f.m[mh]
+	if !ok {
+		return 0
+	}
+	return max(0, time.Until(e.until))
+}
+
 // get returns the error that is remembered for a block, or nil.
 func (f *failures) get(mh string) error {
 	e, ok := f.m[mh]
@@ -52,6 +70,9 @@ func (f *failures) add(mh string, err error) {
 	var unavailable *block.UnavailableError
 	if errors.As(err, &unavailable) && unavailable.RetryAfter > keep {
 		keep = min(unavailable.RetryAfter, max(maxErrorMemory, keep))
+	}
+	if h, ok := errors.AsType[*hearsay](err); ok {
+		keep = min(keep, h.left)
 	}
 	now := time.Now()
 	if len(f.m) >= maxFailures {
