@@ -98,10 +98,11 @@ func (s *Store) commit(name string) error {
 // commitSize is what a commit takes in the log besides its references.
 func commitSize(name string) int64 { return 2*(reflogRecordHeader+2+int64(len(name))) + 4 + 8 }
 
-// makeLogRoom makes room in the log, if need be in the space that is kept free.
+// makeLogRoom makes room in the log, if need be in the space that is kept free, or that
+// others left on the disk: the blocks are here already, and only the disk may refuse.
 func (s *Store) makeLogRoom(need int64) error {
 	err := s.makeRoom(need, true)
-	if err != nil && s.used()+need <= s.capacity.Load() {
+	if err != nil && s.used()+need <= s.options.Capacity {
 		return nil
 	}
 	return err

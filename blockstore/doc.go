@@ -14,11 +14,12 @@
 // and compare the CRC. That also counts as a use. [Store.Has] and [Store.GetSize]
 // read no disk and are no use.
 //
-// What the store may take is its capacity, and no more than the file system has, which
-// is looked at again and again (room.go). When the store is full, the oldest segment that came to little use is
-// reclaimed: blocks that were used are copied forward, the others are forgotten,
-// the file is unlinked (evict.go). A scan of things that are asked for once passes
-// through a small part of the store and leaves the rest alone.
+// What the store may take is its capacity, and no more than the file system has,
+// which is looked at again and again (room.go). When the store is full, the oldest
+// segment that came to little use is reclaimed: blocks that were used are copied
+// forward, the others are forgotten, the file is unlinked (evict.go). A scan of
+// things that are asked for once passes through a small part of the store and leaves
+// the rest alone.
 //
 // Whoever needs blocks to stay says so in its own name: [Store.PutHeld] stores and
 // holds in one step, [Store.Hold] holds what is here, [Store.Commit] makes both

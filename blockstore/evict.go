@@ -57,7 +57,8 @@ func (s *Store) used() int64 { return s.stats.bytes.Load() }
 
 // makeRoom reclaims segments until need bytes fit. The caller holds mu.
 func (s *Store) makeRoom(need int64, hold bool) error {
-	limit := s.capacity.Load() - s.limits().reserve() - need
+	now := s.limits()
+	limit := now.Capacity - now.reserve() - need
 	// Each round frees most of a segment; the count only guards against a mistake
 	// in that reasoning.
 	failures := 0
@@ -76,7 +77,7 @@ func (s *Store) makeRoom(need int64, hold bool) error {
 				Needed:   need,
 				Free:     max(0, limit+need-s.used()),
 				Pinned:   s.stats.pinnedBytes.Load(),
-				Capacity: s.capacity.Load(),
+				Capacity: now.Capacity,
 			}
 		}
 	}

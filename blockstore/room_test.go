@@ -2,6 +2,7 @@ package blockstore
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -98,6 +99,37 @@ func TestDiskFullOfOtherThings(t *testing.T) {
 		t.Errorf("opened again: %+v", n)
 	}
 	storetest.Check(t, s, pinned)
+}
+
+// Others take what was left while blocks come in that are to stay: they are committed,
+// and what is released again is won back.
+func TestCommitWhenOthersTookTheRest(t *testing.T) {
+	m := newMemoryFolder()
+	s, err := newStore(Options{Dir: "memory", Capacity: 48 * mib}, m, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 180 {
+		if err := s.PutHeld(ctx, "pin", storetest.Block(i, 256<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.fits = m.size() + 100_000
+	s.fitted.Store(0)
+	if s.Room() != 0 {
+		t.Errorf("%d bytes could be pinned", s.Room())
+	}
+	if err := s.Commit("pin"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(ctx, storetest.Block(1000, 256<<10)); !errors.Is(err, ErrFull) {
+		t.Errorf("a block that pinned ones leave no room for: %v", err)
+	}
+	if err := s.Release("pin"); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, storetest.Block(1000, 256<<10))
 }
 
 // A folder of the operating system tells how much room there is.
