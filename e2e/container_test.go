@@ -72,9 +72,7 @@ func instruction(t *testing.T, dockerfile, words, expression string) []string {
 // else that it needs, and reads in the Dockerfile how it is run.
 func newImage(t *testing.T) *image {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make a root of its own")
-	}
+	needNamespaces(t)
 	for _, tool := range []string{"unshare", "mount", "setpriv", "chroot", "nsenter"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s: %v", tool, err)
@@ -141,16 +139,9 @@ var static = sync.OnceValues(func() ([]byte, error) {
 // connect gives the containers a network of their own, with a wire to this one.
 func (i *image) connect() {
 	i.t.Helper()
-	if _, err := exec.LookPath("ip"); err != nil {
-		i.t.Skip("network namespaces are made with ip, from iproute2, which is not here")
-	}
-	i.namespace, i.address = fmt.Sprintf("shoal%d-box", os.Getpid()), "198.18.0.18"
 	h := &halves{t: i.t}
-	if out, err := exec.Command("ip", "netns", "add", i.namespace).CombinedOutput(); err != nil {
-		i.t.Skipf("network namespaces cannot be made here: %v: %s", err, out)
-	}
-	i.t.Cleanup(func() { h.ip("netns", "del", i.namespace) })
-	h.wire(i.namespace, i.address, "", "198.18.0.17")
+	i.namespace, i.address = h.addNamespace("container"), inContainerAddr
+	h.wire(i.namespace, i.address, "", hereToContainer)
 }
 
 // settings writes config.yaml. It says where the health check finds the edge.
