@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,7 @@ func (f *clientFlags) register(cmd *cobra.Command) {
 func (f *clientFlags) connect(env Environment) (*client.Client, error) {
 	// A misspelt SHOAL_EDGE would have another edge do what is asked for.
 	for _, name := range config.UnknownVariables(env.Environ) {
-		fmt.Fprintf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
+		printf(env.Err, "shoal: warning: the environment variable %s names no setting\n", name)
 	}
 	c, err := client.New(
 		cmp.Or(f.edge, variable(env, "SHOAL_EDGE"), client.DefaultEdge),

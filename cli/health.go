@@ -36,7 +36,7 @@ default address.`,
 			if err == nil {
 				listen = loaded.Admin.Listen
 			} else {
-				fmt.Fprintf(env.Err, "shoal: warning: the edge is looked for at %s, because its settings cannot be read: %v\n", listen, err)
+				printf(env.Err, "shoal: warning: the edge is looked for at %s, because its settings cannot be read: %v\n", listen, err)
 			}
 			address, err := reachable(listen)
 			if err != nil {
