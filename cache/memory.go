@@ -161,14 +161,18 @@ func (s *shard) hold(b *block.Verified) int64 {
 	defer s.mu.Unlock()
 	if it := s.held[key]; it != nil {
 		it.holds++
+		if it.b == nil {
+			it.b = b // it was purged, and is here again
+		}
 		return 0
 	}
 	it, ok := s.take(key)
 	if !ok {
-		it = &item{b: b}
+		it = &item{}
 	}
-	it.holds, it.bytes = 1, charge(it.b)
-	s.held[block.Key(it.b.Cid())] = it
+	// The bytes of whoever holds it, not another copy of them.
+	it.b, it.holds, it.bytes = b, 1, charge(b)
+	s.held[key] = it
 	return it.bytes
 }
 

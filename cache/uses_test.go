@@ -155,6 +155,22 @@ func TestPurgeForgetsHeldBlocks(t *testing.T) {
 	})
 }
 
+// What was purged while it was held is found again when somebody holds it anew.
+func TestHeldAgainAfterAPurge(t *testing.T) {
+	on(t, 1, func(t *testing.T, c *cache.Cache, d *cachetest.Disk, fl *fleetOf) {
+		id := fl.add(t, 1, 1000)
+		b := get(t, c, id, block.Origin)
+		bytes := c.Hold(b)
+		remove(c, id)
+		if more := c.Hold(b); more != 0 || !has(c, id) {
+			t.Errorf("%d bytes more are held, found: %v", more, has(c, id))
+		}
+		if n := c.Release(id) + c.Release(id); n != bytes {
+			t.Errorf("%d bytes were let go of %d", n, bytes)
+		}
+	})
+}
+
 func TestHottestFirst(t *testing.T) {
 	on(t, 1, func(t *testing.T, c *cache.Cache, d *cachetest.Disk, fl *fleetOf) {
 		var ids []cid.Cid

@@ -17,6 +17,13 @@ import (
 // maxPathSteps bounds the steps that are remembered. One takes about 350 bytes.
 const maxPathSteps = 1 << 15
 
+// Steps that take much more are not remembered: longer names than file systems have, and
+// shards that only somebody who means harm makes so deep.
+const (
+	maxStepName   = 255 // bytes
+	maxStepBlocks = 16
+)
+
 // pathCache remembers single steps on immutable paths: which CID a name leads to
 // in a folder. boxo's backend resolves each prefix of a path anew from the root,
 // which costs the square of the depth; a step that is known costs a look-up, in
@@ -100,8 +107,10 @@ func (c *pathCache) step(ctx context.Context, folder cid.Cid, name string, names
 	}
 	to := &pathTarget{cid: next, blocks: rec.endStep(folder, next)}
 	rec.pass(to.blocks)
-	// The name came with a request, whose memory it would hold on to.
-	c.steps.Add(pathStep{folder, strings.Clone(name)}, to)
+	if len(name) <= maxStepName && len(to.blocks) <= maxStepBlocks {
+		// The name came with a request, whose memory it would hold on to.
+		c.steps.Add(pathStep{folder, strings.Clone(name)}, to)
+	}
 	return next, nil
 }
 

@@ -53,7 +53,9 @@ func (g *Gateway) takeBody(r *route, c *capture, m *fileMap) {
 		return
 	}
 	if leaves, body := g.leavesOf(m, r.body); len(leaves) > 0 {
-		r.blocks, r.body, r.shared = leaves, body, true
+		// Where there are several leaves, somebody else may hold them in memory of his
+		// own, so this body is charged by itself.
+		r.blocks, r.body, r.shared = leaves, body, len(leaves) == 1
 	}
 }
 
