@@ -21,27 +21,36 @@ const cborLink = 42
 
 var errCutOff = errors.New("it ends too early")
 
-// scanCBOR goes from head to head. It keeps no stack: for all that is open it is
-// enough to know how many items are to come. Each takes a byte at least, so a claim
-// of more than there are bytes is refused when it is made. It returns how many items
-// there are, up to a fault if there is one. Without link, links are items like others.
+// scanCBOR goes from head to head. It returns how many items there are, up to a fault if
+// there is one. Without link, links are items like others.
 func scanCBOR(data []byte, link func(Link) error) (count int, err error) {
+	rest, count, err := cborItem(data, link)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes follow its end", len(rest))
+	}
+	return count, err
+}
+
+// cborItem reads an item with all that is in it. It keeps no stack: for all that is open
+// it is enough to know how many items are to come. Each takes a byte at least, so a claim
+// of more than there are bytes is refused when it is made.
+func cborItem(data []byte, link func(Link) error) (rest []byte, count int, err error) {
 	tagged := false // the item before this one was the tag of a link
 	for items := uint64(1); items > 0; items-- {
 		major, n, rest, err := cborHead(data)
 		if err != nil {
-			return count, err
+			return nil, count, err
 		}
 		data = rest
 		if major >= cborBytes && major <= cborMap && n > uint64(len(data)) {
-			return count, errCutOff
+			return nil, count, errCutOff
 		}
 		count++
 		switch major {
 		case cborBytes, cborText:
 			if tagged && major == cborBytes && link != nil {
 				if err := cborCID(data[:n], link); err != nil {
-					return count, err
+					return nil, count, err
 				}
 			}
 			data = data[n:]
@@ -54,13 +63,10 @@ func scanCBOR(data []byte, link func(Link) error) (count int, err error) {
 		}
 		tagged = major == cborTag && n == cborLink
 		if items-1 > uint64(len(data)) {
-			return count, errCutOff
+			return nil, count, errCutOff
 		}
 	}
-	if len(data) > 0 {
-		return count, fmt.Errorf("%d bytes follow its end", len(data))
-	}
-	return count, nil
+	return data, count, nil
 }
 
 // cborHead reads the head of an item: its major type and its argument, which is a

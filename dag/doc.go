@@ -23,9 +23,10 @@
 // that is there twice, a number in a longer form than it needs). That errs on the
 // safe side: what is pinned or imported has all blocks that anybody could follow.
 //
-// Who needs more of a block than its links has two more readers that build nothing: with
-// [ReadPB] a dag-pb node is read link by link, with names, sizes and data, and [Values]
-// counts what decoding a block of CBOR or JSON would build.
+// Who needs more of a block than its links has three more readers that build nothing: with
+// [ReadPB] a dag-pb node is read link by link, with names, sizes and data; [Find] follows
+// a path into a block of CBOR or JSON up to the link that leads out of it; and [Values]
+// counts what decoding such a block would build.
 //
 // [IsLeaf] says that a codec cannot express links, so that the block need not be
 // read. A block of a codec that is not known is an error that wraps [ErrCodec]; who

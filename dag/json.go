@@ -17,42 +17,68 @@ const maxCIDText = 1 + 2*maxCID
 // standard library keeps a word for each level.
 const maxJSONDepth = 1024
 
-// scanJSON goes from token to token. The tokens { "/" "text" } are a link (DAG-JSON
-// specification, "Links"), and nothing else has these four in a row. It returns how many
-// tokens there are, and takes no link, as scanCBOR does.
+// scanJSON goes from token to token, and returns how many there are. It takes no link,
+// as scanCBOR does.
 func scanJSON(data []byte, link func(Link) error) (count int, err error) {
-	tokens := json.NewDecoder(bytes.NewReader(data))
-	tokens.UseNumber()
-	var row [4]json.Token // the last of them
-	for depth, first := 0, true; first || depth > 0; first = false {
-		t, err := tokens.Token()
-		switch {
-		case errors.Is(err, io.EOF):
-			return count, errCutOff
-		case err != nil:
-			return count, err
+	return readJSON(data, link).drain()
+}
+
+// jsonTokens are those of a block, which has one value. The tokens { "/" "text" } are a
+// link (DAG-JSON specification, "Links"), and nothing else has these four in a row.
+type jsonTokens struct {
+	decoder *json.Decoder
+	link    func(Link) error // nil if links are values like others
+	row     [4]json.Token    // the last of them
+	depth   int
+	count   int
+}
+
+func readJSON(data []byte, link func(Link) error) *jsonTokens {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	return &jsonTokens{decoder: decoder, link: link}
+}
+
+// next returns the next token of the value, and reports the link that ends with it.
+func (s *jsonTokens) next() (json.Token, error) {
+	t, err := s.decoder.Token()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, errCutOff
+	case err != nil:
+		return nil, err
+	}
+	s.count++
+	s.row = [4]json.Token{s.row[1], s.row[2], s.row[3], t}
+	switch t {
+	case json.Delim('{'), json.Delim('['):
+		if s.depth++; s.depth > maxJSONDepth {
+			return nil, fmt.Errorf("its values are nested more than %d deep", maxJSONDepth)
 		}
-		count++
-		row = [4]json.Token{row[1], row[2], row[3], t}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			if depth++; depth > maxJSONDepth {
-				return count, fmt.Errorf("its values are nested more than %d deep", maxJSONDepth)
-			}
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		text, ok := row[2].(string)
-		if ok && link != nil && row[0] == json.Delim('{') && row[1] == "/" && t == json.Delim('}') {
-			if err := jsonCID(text, link); err != nil {
-				return count, err
-			}
+	case json.Delim('}'), json.Delim(']'):
+		s.depth--
+	}
+	text, ok := s.row[2].(string)
+	if ok && s.link != nil && s.row[0] == json.Delim('{') && s.row[1] == "/" && t == json.Delim('}') {
+		if err := jsonCID(text, s.link); err != nil {
+			return nil, err
 		}
 	}
-	if _, err := tokens.Token(); !errors.Is(err, io.EOF) {
-		return count, errors.New("more follows its end")
+	return t, nil
+}
+
+// drain reads what is left of the value, behind which nothing may follow. It returns how
+// many tokens the block has, up to a fault if there is one.
+func (s *jsonTokens) drain() (count int, err error) {
+	for s.count == 0 || s.depth > 0 {
+		if _, err := s.next(); err != nil {
+			return s.count, err
+		}
 	}
-	return count, nil
+	if _, err := s.decoder.Token(); !errors.Is(err, io.EOF) {
+		return s.count, errors.New("more follows its end")
+	}
+	return s.count, nil
 }
 
 func jsonCID(text string, link func(Link) error) error {

@@ -61,15 +61,23 @@ func Scan(c cid.Cid, data []byte, most int, link func(Link) error) error {
 	case markDagJSON:
 		_, err = scanJSON(data, each)
 	default:
-		return fmt.Errorf("block %s has the codec %s, %w", c, multicodec.Code(c.Type()), ErrCodec)
+		return codecError(c)
 	}
 	if stop != nil {
 		return stop
 	}
 	if err != nil {
-		return fmt.Errorf("block %s is %w %s: %w", c, ErrMalformed, multicodec.Code(c.Type()), err)
+		return malformedError(c, err)
 	}
 	return nil
+}
+
+func codecError(c cid.Cid) error {
+	return fmt.Errorf("block %s has the codec %s, %w", c, multicodec.Code(c.Type()), ErrCodec)
+}
+
+func malformedError(c cid.Cid, err error) error {
+	return fmt.Errorf("block %s is %w %s: %w", c, ErrMalformed, multicodec.Code(c.Type()), err)
 }
 
 // Links returns the links of a block, which are at most most. The error is as for
