@@ -7,8 +7,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/shoal-cdn/shoal/config"
 )
@@ -100,7 +100,7 @@ func newConfigPrint(env Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := yaml.MarshalWithOptions(loaded.Masked(), yaml.IndentSequence(true))
+			text, err := yaml.Dump(loaded.Masked(), yaml.WithCompactSeqIndent(false))
 			if err != nil {
 				return fmt.Errorf("print the settings: %w", err)
 			}

@@ -5,55 +5,61 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
+	"regexp"
+	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 )
 
 // A settingError is an error in one setting. Its key is the full path of the
-// setting as the operator writes it, such as origins[1].url.
+// setting as the operator writes it, such as origins[1].url; its line is that of the
+// file, or 0.
 type settingError struct {
-	key string
-	err error
+	key  string
+	line int
+	err  error
 }
 
-func (e *settingError) Error() string { return e.key + ": " + e.err.Error() }
+func (e *settingError) Error() string {
+	if e.key == "" {
+		return "the document: " + e.err.Error()
+	}
+	return e.key + ": " + e.err.Error()
+}
+
 func (e *settingError) Unwrap() error { return e.err }
 
-// decode sets the fields of target, a pointer, from value: what YAML decodes to
-// when it is given no type. Fields that value does not mention keep what they
-// have; a list replaces the list that was there. key is the path of value, for
-// errors; it is empty at the top.
-func decode(key string, value any, target reflect.Value) error {
-	if value == nil {
+// decode sets the fields of target, a pointer, from v. Fields that v does not mention
+// keep what they have; a list replaces the list that was there. key is the path of v,
+// for errors; it is empty at the top.
+func decode(key string, v *value, target reflect.Value) error {
+	if v == nil || v.kind == yaml.ScalarNode && v.tag == tagNull {
 		return nil // "key:" with nothing behind it: the default stays
 	}
 	field := target.Elem()
 	if text, ok := target.Interface().(encoding.TextUnmarshaler); ok {
-		return decodeText(key, value, text)
+		return decodeText(key, v, text)
 	}
 	switch field.Kind() {
 	case reflect.Struct:
-		return decodeStruct(key, value, field)
+		return decodeStruct(key, v, field)
 	case reflect.Slice:
-		return decodeList(key, value, field)
+		return decodeList(key, v, field)
 	case reflect.String:
-		s, ok := scalar(value)
-		if !ok {
-			return mistyped(key, value, "a text")
+		if v.kind != yaml.ScalarNode {
+			return mistyped(key, v, "a text")
 		}
-		field.SetString(s)
+		field.SetString(v.text)
 	case reflect.Bool:
-		b, ok := value.(bool)
-		if !ok {
-			return mistyped(key, value, "true or false")
+		if v.kind != yaml.ScalarNode || v.tag != tagBool || looksLike(v.text) != tagBool {
+			return mistyped(key, v, "true or false")
 		}
-		field.SetBool(b)
+		field.SetBool(strings.EqualFold(v.text, "true"))
 	case reflect.Int, reflect.Int64:
-		n, ok := integer(value)
-		if !ok {
-			return mistyped(key, value, "a whole number of 0 or more")
+		n, ok := integer(v.text)
+		if !ok || v.tag != tagInt {
+			return mistyped(key, v, "a whole number of 0 or more")
 		}
 		field.SetInt(n)
 	default:
@@ -62,55 +68,50 @@ func decode(key string, value any, target reflect.Value) error {
 	return nil
 }
 
-func decodeText(key string, value any, target encoding.TextUnmarshaler) error {
-	s, ok := scalar(value)
-	if !ok {
-		return mistyped(key, value, "a single value")
+func decodeText(key string, v *value, target encoding.TextUnmarshaler) error {
+	if v.kind != yaml.ScalarNode {
+		return mistyped(key, v, "a single value")
 	}
-	if _, quoted := value.(string); !quoted && isSecret(target) {
-		// YAML reads an unquoted 0123 as another number: the secret would be a
-		// different one from what stands in the file.
-		return &settingError{key, errors.New("the secret looks like a number or a truth value; put it in quotes")}
+	if _, secret := target.(*Secret); secret && v.tag != tagText {
+		// Other tools that read the file take an unquoted 0123 for another number.
+		return &settingError{key, v.line, errors.New("the secret looks like a number or a truth value; put it in quotes")}
 	}
-	if err := target.UnmarshalText([]byte(s)); err != nil {
-		return &settingError{key, err}
+	if err := target.UnmarshalText([]byte(v.text)); err != nil {
+		return &settingError{key, v.line, err}
 	}
 	return nil
 }
 
-func isSecret(target encoding.TextUnmarshaler) bool {
-	_, ok := target.(*Secret)
-	return ok
-}
-
-func decodeStruct(key string, value any, field reflect.Value) error {
-	m, ok := value.(map[string]any)
-	if !ok {
-		return mistyped(key, value, "settings ("+strings.Join(settingNames(field.Type()), ", ")+")")
+func decodeStruct(key string, v *value, field reflect.Value) error {
+	if v.kind != yaml.MappingNode {
+		return mistyped(key, v, "settings ("+strings.Join(settingNames(field.Type()), ", ")+")")
 	}
-	for _, name := range sortedKeys(m) {
-		i := fieldByName(field.Type(), name)
-		sub := join(key, name)
+	for _, e := range v.entries {
+		i := fieldByName(field.Type(), e.name)
+		sub := join(key, e.name)
 		if i < 0 {
-			return &settingError{sub, fmt.Errorf("unknown setting; expected one of %s", strings.Join(settingNames(field.Type()), ", "))}
+			return &settingError{sub, e.line, unknown(field.Type())}
 		}
-		if err := decode(sub, m[name], field.Field(i).Addr()); err != nil {
+		if err := decode(sub, e.value, field.Field(i).Addr()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func decodeList(key string, value any, field reflect.Value) error {
-	items, ok := value.([]any)
-	if !ok {
-		return mistyped(key, value, "a list")
+func unknown(t reflect.Type) error {
+	return fmt.Errorf("unknown setting; expected one of %s", strings.Join(settingNames(t), ", "))
+}
+
+func decodeList(key string, v *value, field reflect.Value) error {
+	if v.kind != yaml.SequenceNode {
+		return mistyped(key, v, "a list")
 	}
-	list := reflect.MakeSlice(field.Type(), len(items), len(items))
-	for i, item := range items {
+	list := reflect.MakeSlice(field.Type(), len(v.list), len(v.list))
+	for i, item := range v.list {
 		sub := fmt.Sprintf("%s[%d]", key, i)
-		if item == nil {
-			return &settingError{sub, errors.New("the entry is empty")}
+		if item.kind == yaml.ScalarNode && item.tag == tagNull {
+			return &settingError{sub, item.line, errors.New("the entry is empty")}
 		}
 		if err := decode(sub, item, list.Index(i).Addr()); err != nil {
 			return err
@@ -120,59 +121,43 @@ func decodeList(key string, value any, field reflect.Value) error {
 	return nil
 }
 
-func mistyped(key string, value any, want string) error {
-	text, err := yaml.MarshalWithOptions(value, yaml.Flow(true))
-	if err != nil {
-		text = fmt.Append(nil, value)
+// maxShown is how many bytes of a wrong value an error shows.
+const maxShown = 60
+
+func mistyped(key string, v *value, want string) error {
+	shown := v.text
+	if len(shown) > maxShown {
+		shown = shown[:maxShown] + "..."
 	}
-	shown := strings.TrimSpace(string(text))
-	if len(shown) > 60 {
-		shown = shown[:60] + "..."
+	var err error
+	switch {
+	case v.kind == yaml.SequenceNode:
+		err = fmt.Errorf("a list is not %s", want)
+	case v.kind == yaml.MappingNode:
+		err = fmt.Errorf("a group of settings is not %s", want)
+	case v.tag == tagText && looksLike(v.text) != tagText:
+		err = fmt.Errorf("%q is a text by its quotes, its block or its tag, and not %s; write it plainly", shown, want)
+	default:
+		err = fmt.Errorf("%q is not %s", shown, want)
 	}
-	if key == "" {
-		key = "the document"
-	}
-	return &settingError{key, fmt.Errorf("%q is not %s", shown, want)}
+	return &settingError{key, v.line, err}
 }
 
-// scalar returns a value's text as the operator wrote it, or near to it.
-func scalar(value any) (string, bool) {
-	switch v := value.(type) {
-	case string:
-		return v, true
-	case bool, int, int64, uint64, float64:
-		return fmt.Sprint(v), true
-	}
-	return "", false
-}
-
-func integer(value any) (int64, bool) {
-	switch v := value.(type) {
-	case uint64:
-		return int64(v), v < 1<<62
-	case int64:
-		return v, v >= 0
-	case int:
-		return int64(v), v >= 0
-	}
-	return 0, false
-}
-
+// join returns the path of a setting. Names that no setting has are shown in quotes.
 func join(key, name string) string {
+	if !plainName.MatchString(name) {
+		if len(name) > maxShown {
+			name = name[:maxShown] + "..."
+		}
+		name = strconv.Quote(name)
+	}
 	if key == "" {
 		return name
 	}
 	return key + "." + name
 }
 
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,60}$`)
 
 func fieldName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")

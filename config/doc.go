@@ -8,6 +8,12 @@
 //
 //	config.yaml:14: cache.disk: "10 potatoes" is not a size; expected a number of bytes or one with a unit, such as 512MiB or 10GiB
 //
+// Values may have every form of YAML 1.2: flow and block, plain, quoted and block scalars,
+// tags of the core schema, anchors, aliases and merge keys. What a plain value is, follows
+// the core schema alone: yes is a text and 0123 a decimal number. A number or a switch in
+// quotes is a text, and an error that says so; line breaks at the end of a block scalar are
+// left away. What aliases stand for is bounded.
+//
 // Decoding is strict: an unknown key, a value of the wrong type and a setting out
 // of its range are errors that name the key, the value and what was expected.
 // Nothing is built from a configuration with an error in it.

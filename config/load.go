@@ -3,17 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/shoal-cdn/shoal/pin/service"
 )
@@ -61,65 +57,22 @@ func (l *Loaded) readFile(file string) error {
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	tree, doc, err := parse(text)
+	root, err := parse(text)
 	if err != nil {
 		return fmt.Errorf("%s:%w", file, err)
 	}
-	err = decode("", tree, reflect.ValueOf(&l.Config))
+	v, err := resolve("", root)
+	if err == nil {
+		err = decode("", v, reflect.ValueOf(&l.Config))
+	}
 	var setting *settingError
-	if errors.As(err, &setting) {
-		return fmt.Errorf("%s:%s%w", file, lineOf(doc, setting.key), err)
+	if errors.As(err, &setting) && setting.line > 0 {
+		return fmt.Errorf("%s:%d: %w", file, setting.line, err)
 	}
-	return err
-}
-
-// parse returns a YAML document as untyped values and as a syntax tree. Errors
-// begin with the line, if it is known.
-func parse(text []byte) (any, *ast.File, error) {
-	doc, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, nil, oneLine(err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	if len(doc.Docs) > 1 {
-		return nil, nil, errors.New(" the file holds more than one YAML document; expected one")
-	}
-	var tree any
-	if err := yaml.Unmarshal(text, &tree); err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, oneLine(err)
-	}
-	return tree, doc, nil
-}
-
-// oneLine shortens the YAML library's error, which draws the place in the source.
-func oneLine(err error) error {
-	var at yaml.Error
-	if errors.As(err, &at) && at.GetToken() != nil {
-		return fmt.Errorf("%d: %s", at.GetToken().Position.Line, at.GetMessage())
-	}
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	return fmt.Errorf(" %s", first)
-}
-
-// plainKey is a key as settings have it. What is wrong may be that a file has quite
-// another one, and the YAML library takes some of those for a path that it cannot read
-// without a panic.
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+(\[[0-9]+\])*(\.[A-Za-z0-9_-]+(\[[0-9]+\])*)*$`)
-
-// lineOf returns "LINE: " for the setting with the given key, or " " when it
-// cannot be told.
-func lineOf(doc *ast.File, key string) string {
-	if !plainKey.MatchString(key) {
-		return " "
-	}
-	path, err := yaml.PathString("$." + key)
-	if err != nil {
-		return " "
-	}
-	node, err := path.FilterFile(doc)
-	if err != nil || node.GetToken() == nil {
-		return " "
-	}
-	return fmt.Sprintf("%d: ", node.GetToken().Position.Line)
+	return nil
 }
 
 func (l *Loaded) readEnvironment(environ []string) error {
@@ -140,33 +93,49 @@ func (l *Loaded) readEnvironment(environ []string) error {
 	return nil
 }
 
-// assign sets one setting from text. A list or a group is written as YAML; a
-// single value stands as it is, so that a token may look like a number.
+// assign sets one setting from text. A list or a group is written as YAML, in any
+// form; a single value stands as it is, so that a token may look like a number.
 func (l *Loaded) assign(key, text string) error {
 	target := reflect.ValueOf(&l.Config)
 	for name := range strings.SplitSeq(key, ".") {
 		if target.Elem().Kind() != reflect.Struct {
-			return &settingError{key, errors.New("unknown setting")}
+			return &settingError{key, 0, errors.New("unknown setting")}
 		}
 		i := fieldByName(target.Elem().Type(), name)
 		if i < 0 {
-			return &settingError{key, fmt.Errorf("unknown setting; expected one of %s", strings.Join(settingNames(target.Elem().Type()), ", "))}
+			return &settingError{key, 0, unknown(target.Elem().Type())}
 		}
 		target = target.Elem().Field(i).Addr()
 	}
-	switch target.Elem().Kind() {
-	case reflect.String:
-		return decode(key, text, target)
-	case reflect.Slice:
-		if !strings.HasPrefix(strings.TrimSpace(text), "[") {
-			text = "[" + text + "]"
-		}
+	if target.Elem().Kind() == reflect.String {
+		return decode(key, textOf(text), target)
 	}
-	tree, _, err := parse([]byte(text))
+	root, err := parse([]byte(text))
+	if target.Elem().Kind() == reflect.Slice {
+		root, err = asList(text, root, err)
+	}
 	if err != nil {
-		return &settingError{key, err}
+		return &settingError{key, 0, errors.New(strings.TrimSpace(err.Error()))}
 	}
-	return decode(key, tree, target)
+	v, err := resolve(key, root)
+	if err != nil {
+		return err
+	}
+	return decode(key, v, target)
+}
+
+// asList returns the list in text, which was parsed to root or err. Its brackets may be
+// missing: "a, b" is short for "[a, b]".
+func asList(text string, root *yaml.Node, err error) (*yaml.Node, error) {
+	switch {
+	case err == nil && root != nil && root.Kind == yaml.SequenceNode:
+		return root, nil
+	case err == nil && root != nil && root.Kind == yaml.MappingNode:
+		return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{root}}, nil
+	case strings.HasPrefix(strings.TrimSpace(text), "["):
+		return root, err
+	}
+	return parse([]byte("[" + text + "\n]"))
 }
 
 // readSecrets fills each secret whose _file setting names a file.
