@@ -32,8 +32,8 @@
 // [HeadBytes] bytes at most. It knows SVG, JSON, fonts and archives;
 // net/http.DetectContentType knows none of the first two. Pages without an extension
 // are found by how they begin, as the MIME Sniffing standard does, so that websites
-// with such URLs work. What it finds is brought in line with the table, and a charset
-// is never taken from the file: its publisher would write into our header.
+// with such URLs work. What it finds is brought in line with the table. A charset that
+// a file declares is never copied: its publisher would write into our header.
 //
 // # Content codings
 //
