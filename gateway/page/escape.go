@@ -2,7 +2,6 @@ package page
 
 import (
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/shoal-cdn/shoal/printable"
@@ -21,16 +20,22 @@ const (
 // classOf returns what a byte is. "&" and "'" could stand in a segment, but not in every
 // attribute.
 func classOf(c byte) class {
-	switch {
-	case '0' <= c && c <= '9', 'a' <= c|0x20 && c|0x20 <= 'z', strings.IndexByte("-._~", c) >= 0:
+	switch c {
+	case '-', '.', '_', '~':
 		return unreserved | inSegment | inHost | asText
-	case c == ':':
+	case ':':
 		return inSegment | inHost | asText
-	case c == '[', c == ']':
+	case '[', ']':
 		return inHost | asText
-	case strings.IndexByte("!$()*+,;=@", c) >= 0:
+	case '!', '$', '(', ')', '*', '+', ',', ';', '=', '@':
 		return inSegment | asText
-	case strings.IndexByte(`&<>"'`, c) >= 0, c < ' ', c > '~':
+	case '&', '<', '>', '"', '\'':
+		return 0
+	}
+	switch {
+	case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
+		return unreserved | inSegment | inHost | asText
+	case c < ' ', c > '~':
 		return 0
 	}
 	return asText

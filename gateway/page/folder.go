@@ -30,16 +30,21 @@ const (
 	// maxFilename is up to how many bytes a name is suggested for a file. Other systems
 	// have no longer ones.
 	maxFilename = 255
-	// rowSize is what a row takes, in bytes, beside names and the folder's path.
-	rowSize = 300
+	// rowSize is what a row takes, in bytes, beside its name and the folder's path; it
+	// has two CIDs.
+	rowSize = 320
 )
 
-// HTML makes the page. It takes about 8 KiB, and for each entry 300 bytes, the folder's
+// HTML makes the page. It takes about 8 KiB, and for each entry 320 bytes, the folder's
 // own path (512 bytes at most) and a few times the entry's name, each byte of which takes
 // up to 14. Entries are in the order in which they are given.
 func (f *Folder) HTML() []byte {
 	below := f.below()
-	b := make([]byte, 0, len(style)+len(script)+4096+len(f.Entries)*(rowSize+len(below)))
+	size := len(style) + len(script) + 4096
+	for i := range f.Entries {
+		size += rowSize + len(below) + len(f.Gateway) + 4*len(f.Entries[i].Name)
+	}
+	b := make([]byte, 0, size)
 	b = appendHead(b, "Index of "+printed(f.Path))
 	b = append(b, `<h1><span class="quiet">Index of</span> `...)
 	b = append(f.appendCrumbs(b), "</h1>\n"...)

@@ -51,5 +51,5 @@ func samples() [][]byte {
 func longSample() []byte {
 	text := bytes.Repeat([]byte("s"), maxText+1)
 	open, end := bytes.Repeat([]byte("["), maxDepth+2), bytes.Repeat([]byte("]"), maxDepth+2)
-	return bytes.Join([][]byte{open, []byte(`"`), text, []byte(`"`), end}, nil)
+	return bytes.Join([][]byte{[]byte(`["`), text, []byte(`",`), open, end, []byte("]")}, nil)
 }

@@ -2,7 +2,6 @@ package page
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/ipfs/go-cid"
@@ -23,8 +22,8 @@ const (
 )
 
 // Value is the page of a block of dag-cbor or dag-json. When it is too large to be shown,
-// or its values are nested too deeply to be decoded, the page says what it is and how to
-// get its bytes.
+// or the decoder does not take it (values nested too deeply, integers of more than 64
+// bits, a key twice), the page says so, and what it is, and how to get its bytes.
 type Value struct {
 	Place
 	CID   cid.Cid
@@ -32,10 +31,10 @@ type Value struct {
 	Data  []byte // the block
 }
 
-// HTML makes the page. It returns an error for data that are not of the codec, and for
-// other codecs.
+// HTML makes the page. It returns an error for data that are no CBOR or JSON at all, and
+// for other codecs.
 func (v *Value) HTML() ([]byte, error) {
-	value, err := v.decode()
+	value, hidden, err := v.decode()
 	if err != nil {
 		return nil, fmt.Errorf("show block %s: %w", v.CID, err)
 	}
@@ -45,7 +44,8 @@ func (v *Value) HTML() ([]byte, error) {
 	b = append(v.appendFacts(b), "</header>\n"...)
 	b = append(b, `<section class="value">`...)
 	if value == nil {
-		b = append(b, `<p>This value is too large to be shown. Its bytes can be had as a <a href="?format=raw" rel="nofollow">block</a>.</p>`...)
+		b = appendText(append(b, "<p>This value cannot be shown: "...), hidden)
+		b = append(b, `. Its bytes can be had as a <a href="?format=raw" rel="nofollow">block</a>.</p>`...)
 	} else {
 		r := renderer{place: &v.Place, b: b}
 		r.value(value, 0)
@@ -55,32 +55,29 @@ func (v *Value) HTML() ([]byte, error) {
 	return append(b, foot...), nil
 }
 
-// decode returns the value, or nil if it is too large to be shown.
-func (v *Value) decode() (datamodel.Node, error) {
+// decode returns the value, or why it is not to be seen.
+func (v *Value) decode() (value datamodel.Node, hidden string, err error) {
 	code := multicodec.Code(v.CID.Type())
 	if code != multicodec.DagCbor && code != multicodec.DagJson || v.Codec != code.String() {
-		return nil, fmt.Errorf("values of the codec %s (said to be %q) have no page", code, v.Codec)
+		return nil, "", fmt.Errorf("values of the codec %s (said to be %q) have no page", code, v.Codec)
 	}
 	if len(v.Data) > MaxShown {
-		return nil, nil
+		return nil, "it is too large", nil
 	}
 	if n, err := dag.Values(v.CID, v.Data); err != nil {
-		return nil, fmt.Errorf("it is not %s: %w", v.Codec, err)
+		return nil, "", fmt.Errorf("it is not %s: %w", v.Codec, err)
 	} else if n > MaxValues {
-		return nil, nil
+		return nil, "it has too many values", nil
 	}
 	decode := dagcbor.Decode
 	if code == multicodec.DagJson {
 		decode = dagjson.Decode
 	}
 	builder := basicnode.Prototype.Any.NewBuilder()
-	switch err := decode(builder, bytes.NewReader(v.Data)); {
-	case errors.Is(err, dagcbor.ErrDecodeDepthExceeded), errors.Is(err, dagjson.ErrDecodeDepthExceeded):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("it is not %s: %w", v.Codec, err)
+	if err := decode(builder, bytes.NewReader(v.Data)); err != nil {
+		return nil, printed(err.Error()), nil // it may quote the block
 	}
-	return builder.Build(), nil
+	return builder.Build(), "", nil
 }
 
 func (v *Value) appendFacts(b []byte) []byte {
