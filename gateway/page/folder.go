@@ -76,7 +76,7 @@ func (f *Folder) appendFacts(b []byte) []byte {
 	}
 	b = append(appendCount(appendFact(b, entries), len(f.Entries), "entry", "entries"), endFact...)
 	if f.After != "" {
-		b = append(appendText(appendFact(b, "Behind"), printed(f.After)), endFact...)
+		b = append(appendText(appendFact(b, "After"), printed(f.After)), endFact...)
 	}
 	return append(b, "</dl>\n"...)
 }

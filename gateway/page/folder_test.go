@@ -12,24 +12,44 @@ import (
 	"github.com/shoal-cdn/shoal/printable"
 )
 
-// What the gateway conformance suite demands of the pages of folders, word for word; the
-// names are others.
-func TestFolderIsAsConformanceDemands(t *testing.T) {
+// pageCase is what a folder's page must and must not have at a place. {names} stand for
+// what is in the map of conform.
+type pageCase struct {
+	name      string
+	place     Place
+	entries   []Entry
+	want, not []string
+}
+
+// deep is a folder's path below the content root.
+const deep = "/ñ/ü/"
+
+// conform checks what the gateway conformance suite demands of the pages of folders, word
+// for word; the names are others.
+func conform(t *testing.T, cases []pageCase) {
 	root, file := named(t, cid.DagProtobuf, "root"), named(t, cid.Raw, "file")
 	values := map[string]string{"cid": root.String(), "file": file.String(), "host": "gateway.example:8080", "site": "site.example"}
-	entries := []Entry{{Name: "datei-ß.txt", CID: file, Size: 7}}
-	const deep = "/ñ/ü/"
-	for _, c := range []struct {
-		name      string
-		place     Place
-		entries   []Entry
-		want, not []string
-	}{{
-		name: "a content root on a path gateway", place: Place{URL: "/ipfs/{cid}/", Path: "/ipfs/{cid}/"}, entries: entries,
+	for _, c := range cases {
+		if c.entries == nil {
+			c.entries = []Entry{{Name: "datei-ß.txt"}}
+		}
+		for i := range c.entries {
+			c.entries[i].CID = file
+		}
+		t.Run(c.name, func(t *testing.T) {
+			f := &Folder{Place: placeOf(c.place, values), CID: root, Entries: c.entries}
+			shows(t, f.HTML(), values, c.want, c.not)
+		})
+	}
+}
+
+func TestConformanceOnPathGateway(t *testing.T) {
+	conform(t, []pageCase{{
+		name: "a content root on a path gateway", place: Place{URL: "/ipfs/{cid}/", Path: "/ipfs/{cid}/"},
 		want: []string{"Index of"},
 		not:  []string{`<a href="/ipfs/{cid}/">..</a>`, `>..</a>`},
 	}, {
-		name: "a folder on a path gateway", place: Place{URL: "/ipfs/{cid}" + deep, Path: "/ipfs/{cid}" + deep}, entries: entries,
+		name: "a folder on a path gateway", place: Place{URL: "/ipfs/{cid}" + deep, Path: "/ipfs/{cid}" + deep},
 		want: []string{
 			"Index of",
 			`/ipfs/<a href="/ipfs/{cid}">{cid}</a>/<a href="/ipfs/{cid}/%C3%B1">ñ</a>/<a href="/ipfs/{cid}/%C3%B1/%C3%BC">ü</a>`,
@@ -39,14 +59,18 @@ func TestFolderIsAsConformanceDemands(t *testing.T) {
 		},
 	}, {
 		name: "symlinks are names like others", place: Place{URL: "/ipfs/{cid}/", Path: "/ipfs/{cid}/"},
-		entries: []Entry{{Name: "here", CID: file}, {Name: "there", CID: file}},
+		entries: []Entry{{Name: "here"}, {Name: "there"}},
 		want:    []string{">here<", ">there<"},
-	}, {
-		name: "a content root on its subdomain", place: Place{URL: "/", Path: "/ipfs/{cid}/", Gateway: "//{host}"}, entries: entries,
+	}})
+}
+
+func TestConformanceOnSubdomain(t *testing.T) {
+	conform(t, []pageCase{{
+		name: "a content root on its subdomain", place: Place{URL: "/", Path: "/ipfs/{cid}/", Gateway: "//{host}"},
 		want: []string{"Index of", `/ipfs/<a href="//{host}/ipfs/{cid}">{cid}</a>`, `<a href="/datei-%C3%9F.txt">datei-ß.txt</a>`},
 		not:  []string{`<a href="/">..</a>`, `>..</a>`},
 	}, {
-		name: "a folder on a subdomain", place: Place{URL: deep, Path: "/ipfs/{cid}" + deep, Gateway: "//{host}"}, entries: entries,
+		name: "a folder on a subdomain", place: Place{URL: deep, Path: "/ipfs/{cid}" + deep, Gateway: "//{host}"},
 		want: []string{
 			"Index of",
 			`<a href="/%C3%B1/%C3%BC/..">..</a>`,
@@ -56,17 +80,21 @@ func TestFolderIsAsConformanceDemands(t *testing.T) {
 		},
 	}, {
 		name: "folders that are called as namespaces are", place: Place{URL: "/ipfs/ipns/", Path: "/ipfs/{cid}/ipfs/ipns/", Gateway: "//{host}"},
-		entries: []Entry{{Name: "x", CID: file, Folder: true}},
+		entries: []Entry{{Name: "x", Folder: true}},
 		want: []string{
 			`<a href="/ipfs/ipns/..">..</a>`, `<a href="/ipfs/ipns/x">x</a>`,
 			`/ipfs/<a href="//{host}/ipfs/{cid}">{cid}</a>/<a href="//{host}/ipfs/{cid}/ipfs">ipfs</a>/<a href="//{host}/ipfs/{cid}/ipfs/ipns">ipns</a>`,
 		},
-	}, {
-		name: "the root of a website", place: Place{URL: "/", Path: "/ipns/{site}/", Website: true}, entries: entries,
+	}})
+}
+
+func TestConformanceOnWebsite(t *testing.T) {
+	conform(t, []pageCase{{
+		name: "the root of a website", place: Place{URL: "/", Path: "/ipns/{site}/", Website: true},
 		want: []string{"Index of", `/ipns/<a href="//{site}/">{site}</a>`},
 		not:  []string{`<a href="/">..</a>`, `>..</a>`},
 	}, {
-		name: "a folder of a website", place: Place{URL: deep, Path: "/ipns/{site}" + deep, Website: true}, entries: entries,
+		name: "a folder of a website", place: Place{URL: deep, Path: "/ipns/{site}" + deep, Website: true},
 		want: []string{
 			"Index of",
 			`<a href="/%C3%B1/%C3%BC/..">..</a>`,
@@ -74,12 +102,7 @@ func TestFolderIsAsConformanceDemands(t *testing.T) {
 			`<a href="/%C3%B1/%C3%BC/datei-%C3%9F.txt">datei-ß.txt</a>`,
 			`<a class="ipfs-hash" translate="no" href="https://cid.ipfs.tech/#{file}" target="_blank" rel="noreferrer noopener">`,
 		},
-	}} {
-		t.Run(c.name, func(t *testing.T) {
-			f := &Folder{Place: placeOf(c.place, values), CID: root, Entries: c.entries}
-			shows(t, f.HTML(), values, c.want, c.not)
-		})
-	}
+	}})
 }
 
 func placeOf(p Place, values map[string]string) Place {

@@ -11,7 +11,7 @@ type Place struct {
 	URL     string // the path of the request as the visitor wrote it, decoded ("/ipfs/CID/docs/" or "/docs/"): links are made below it
 	Path    string // the content path, decoded: /ipfs/CID/docs/ or /ipns/NAME/docs/
 	Gateway string // where links to other CIDs go: "//host[:port]" of the gateway on its subdomains; "" on path gateways, and where there is none
-	Website bool   // the host is a website's own name (DNSLink or a site): its CIDs have links only if Gateway is set
+	Website bool   // the host is a website's own name (DNSLink or a site): CIDs can be had only if Gateway is set
 	Host    string // of a website, with the port that the visitor wrote; "": the name in Path
 }
 
@@ -24,8 +24,8 @@ const (
 	maxPrefix = 512
 )
 
-// explorer is where a website's visitors can look at a CID when no gateway is known. What
-// stands behind # is not sent to anybody.
+// explorer is where a website's visitors can look at an entry's CID when no gateway is
+// known; the conformance suite demands it. What stands behind # is not sent to anybody.
 const explorer = "https://cid.ipfs.tech/#"
 
 // below returns what links to the entries of a folder begin with, percent-encoded, with
