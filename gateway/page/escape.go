@@ -54,33 +54,29 @@ func appendTwiceEncoded(b []byte, s string) []byte {
 }
 
 func appendBytes(b []byte, s string, keep class, mark string) []byte {
+	done := 0
 	for i := range len(s) {
-		if c := s[i]; classOf(c)&keep != 0 {
-			b = append(b, c)
-		} else {
-			b = append(append(b, mark...), upperHex[c>>4], upperHex[c&15])
+		if c := s[i]; classOf(c)&keep == 0 {
+			b = append(append(b, s[done:i]...), mark...)
+			b = append(b, upperHex[c>>4], upperHex[c&15])
+			done = i + 1
 		}
 	}
-	return b
+	return append(b, s[done:]...)
 }
 
 // appendText writes text for HTML, between tags or in a quoted attribute.
 func appendText(b []byte, s string) []byte {
-	plain, shown := true, true
-	for i := range len(s) {
-		if c := s[i]; classOf(c)&asText == 0 {
-			plain = false
-			shown = shown && ' ' <= c && c <= '~'
+	done := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if classOf(c)&asText != 0 {
+			i++
+			continue
 		}
-	}
-	if plain {
-		return append(b, s...)
-	}
-	if !shown {
-		s = printable.Escape(s)
-	}
-	for i := range len(s) {
-		switch c := s[i]; c {
+		b = append(b, s[done:i]...)
+		done = i + 1
+		switch c {
 		case '&':
 			b = append(b, "&amp;"...)
 		case '<':
@@ -92,10 +88,14 @@ func appendText(b []byte, s string) []byte {
 		case '\'':
 			b = append(b, "&#39;"...)
 		default:
-			b = append(b, c)
+			for done < len(s) && (s[done] < ' ' || s[done] > '~') {
+				done++
+			}
+			b = append(b, printable.Escape(s[i:done])...)
 		}
+		i = done
 	}
-	return b
+	return append(b, s[done:]...)
 }
 
 // cut returns the beginning of s, of at most most bytes, that ends with a whole character,
