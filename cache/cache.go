@@ -92,6 +92,8 @@ type Cache struct {
 	restored atomic.Uint64 // blocks that went from memory back to the disk
 	writing  chan struct{} // a place for each of them that is being written
 
+	reading chan struct{} // a place for each block that is being read from the disk
+
 	// life ends with Close, and every flight with it.
 	life    context.Context
 	end     context.CancelFunc
@@ -113,7 +115,7 @@ func New(opts Options, cfg Config) (*Cache, error) {
 	c := &Cache{
 		disk: cfg.Disk, admit: cfg.Admission, log: cfg.Log, capacity: opts.Bytes,
 		shards: make([]*shard, n), seed: maphash.MakeSeed(), start: time.Now(),
-		writing: make(chan struct{}, maxRestoring), life: life, end: end,
+		writing: make(chan struct{}, maxRestoring), reading: make(chan struct{}, maxReading), life: life, end: end,
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -180,11 +182,13 @@ func (a aside) Get(ctx context.Context, id cid.Cid) (*block.Verified, block.Sour
 
 // load is what a flight does: look on the disk, else have the fleet find the block.
 func (c *Cache) load(ctx context.Context, f *flight) (*block.Verified, block.Source, error) {
-	b, err := c.disk.Read(ctx, f.id)
-	if err == nil {
+	b, err := c.read(ctx, f.id)
+	switch {
+	case err == nil:
 		return b, block.Disk, nil
-	}
-	if !ipld.IsNotFound(err) {
+	case ctx.Err() != nil: // nobody waits any more
+		return nil, 0, ctx.Err()
+	case !ipld.IsNotFound(err):
 		// The disk failing is no reason to fail a request that others can answer.
 		c.log.Warn("block store: read failed, asking further", "cid", f.id.String(), "err", err)
 	}
@@ -192,6 +196,21 @@ func (c *Cache) load(ctx context.Context, f *flight) (*block.Verified, block.Sou
 		return c.fleet.Fill(ctx, f.id)
 	}
 	return c.fleet.Get(ctx, f.id)
+}
+
+// maxReading bounds the blocks that are read from the disk at once: each is memory that
+// nobody counts, and more of them keep no disk busier.
+const maxReading = 32
+
+// read reads a block from the disk.
+func (c *Cache) read(ctx context.Context, id cid.Cid) (*block.Verified, error) {
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+		return c.disk.Read(ctx, id)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // settle tells whoever else asked for the block that a flight brought, and writes it to

@@ -3,176 +3,172 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/ipfs/boxo/ipld/merkledag"
-	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
-	"github.com/ipld/go-car/v2"
-	"github.com/ipld/go-car/v2/storage"
-	"github.com/multiformats/go-multihash"
 )
 
-// carFile writes blocks into a CAR and returns its path and their CIDs.
-func carFile(t *testing.T, nodes ...ipld.Node) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "attack.car")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w, err := storage.NewWritable(f, []cid.Cid{nodes[0].Cid()}, car.WriteAsCarV1(true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range nodes {
-		if err := w.Put(t.Context(), n.Cid().KeyString(), n.RawData()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
-}
+// promised is the memory that config.yaml promises of an edge with cache.memory=64MiB: that,
+// an eighth of it, 64 MiB, and 32 MiB for answers that are made. The promise is kept up to a
+// fifth more.
+const promised = (64 + 8 + 64 + 32) << 20
 
-func rawNode(t *testing.T, codec uint64, data []byte) ipld.Node {
-	t.Helper()
-	n, err := merkledag.NewRawNodeWPrefix(data, cid.Prefix{Version: 1, Codec: codec, MhType: multihash.SHA2_256, MhLength: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// wideFolder is a folder of n files in one block.
-func wideFolder(t *testing.T, n int, file ipld.Node) ipld.Node {
-	t.Helper()
-	folder := unixfs.EmptyDirNode()
-	if err := folder.SetCidBuilder(merkledag.V1CidPrefix()); err != nil {
-		t.Fatal(err)
-	}
-	for i := range n {
-		if err := folder.AddRawLink(fmt.Sprintf("%05d", i), &ipld.Link{Cid: file.Cid(), Size: 1}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return folder
-}
-
-// A hundred strangers who ask for pages of a folder of 40 000 files, of dag-cbor values of
-// 1.8 MB, and for what else is made of them, take no more memory than config.yaml says, and
-// a visitor of a page goes on being served.
-func TestMadeAnswersStayWithinTheMemory(t *testing.T) {
-	if _, err := os.Stat("/proc/self/status"); err != nil {
+// What strangers do to the public door of one edge, one attack after the other. While
+// each goes on, a visitor is served from memory on a connection of its own, and the edge
+// takes no more memory than it promises. Afterwards nothing of it is left.
+func TestAttacks(t *testing.T) {
+	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
 		t.Skip("the peak of a process's memory is read from /proc")
 	}
-	file := rawNode(t, cid.Raw, []byte("x"))
-	folder := wideFolder(t, 40_000, file)
-	value := rawNode(t, cid.DagCBOR, append([]byte{0x9a, 0, 0x1b, 0x77, 0x40}, make([]byte, 1_800_000)...))
-	shown := rawNode(t, cid.DagCBOR, append([]byte{0x99, 0x4e, 0x20}, make([]byte, 20_000)...))
-	e := start(t, t.TempDir(), "gateway.serve=any", "cache.memory=64MiB",
-		"origins=[{type: car, path: "+carFile(t, folder, file, value, shown)+"}]")
-
-	ctx, cancel := context.WithTimeout(inTime(t), 20*time.Second)
-	defer cancel()
-	urls := []string{
-		folder.Cid().String() + "/", value.Cid().String() + "/", shown.Cid().String() + "/",
-		folder.Cid().String() + "?format=tar", folder.Cid().String() + "/none", value.Cid().String() + "/7",
-		folder.Cid().String() + "?format=car", folder.Cid().String() + "/39999",
+	a := attackedEdge(t)
+	idle := a.gauge(t, "go_goroutines")
+	a.unsent(t)
+	for _, attack := range []struct {
+		name string
+		do   func(*testing.T)
+	}{
+		{"messages", a.malformed},
+		{"pipelining", a.pipelined},
+		{"redirects", a.redirects},
+		{"cut exports", a.cutExports},
+		{"long paths", a.longPaths},
+		{"aborts", a.aborts},
+		{"slow readers", a.slowReaders},
+		{"rapid resets", a.rapidResets},
+		{"headers without an end", a.endlessHeaders},
+		{"pings and settings", a.controlFrames},
+		{"header lists", a.headerLists},
+		{"closed windows of large blocks", a.largeClosedWindows},
+		{"many closed windows", a.manyClosedWindows},
+	} {
+		t.Run(attack.name, func(t *testing.T) { a.under(t, attack.do) })
 	}
-	var crowd sync.WaitGroup
-	var mu sync.Mutex
-	answers := map[int]int{}
-	for i := range 100 {
-		crowd.Go(func() {
-			for n := i; ctx.Err() == nil; n++ {
-				status, err := e.page(ctx, urls[n%len(urls)])
-				if err != nil && ctx.Err() == nil {
-					t.Errorf("%s: %v", urls[n%len(urls)], err)
-				}
-				mu.Lock()
-				answers[status]++
-				mu.Unlock()
-			}
-		})
-	}
-	var hits atomic.Int64
-	for ctx.Err() == nil {
-		a, err := e.Get(ctx, "127.0.0.1", "/ipfs/"+file.Cid().String())
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil || a.Status != http.StatusOK || string(a.Body) != "x" {
-			t.Fatalf("a visitor got %d, %v", a.Status, err)
-		}
-		hits.Add(1)
-	}
-	crowd.Wait()
-	t.Logf("%d hits beside %v", hits.Load(), answers)
-	for status := range answers {
-		switch status {
-		case 0, http.StatusOK, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable:
-		default:
-			t.Errorf("%d answers are %d", answers[status], status)
-		}
-	}
-	if hits.Load() < 20 || answers[http.StatusOK] == 0 {
-		t.Errorf("%d hits, and %d pages", hits.Load(), answers[http.StatusOK])
-	}
-	const promised = (64 + 8 + 64 + 32) << 20 // config.yaml, cache.memory
-	if peak := peakMemory(t, e.PID()); peak > promised*12/10 {
-		t.Errorf("the edge took %d MiB of memory; config.yaml says %d", peak>>20, promised>>20)
-	} else {
-		t.Logf("the edge took %d MiB of memory; config.yaml says %d", peak>>20, promised>>20)
-	}
+	a.ends.Wait()
+	a.aftermath(t, idle)
 }
 
-// page asks for content as a browser does, and reads what comes.
-func (e *edge) page(ctx context.Context, path string) (int, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Gateway+"/ipfs/"+path, nil)
-	if err != nil {
-		return 0, err
-	}
-	r.Header.Set("Accept", "text/html")
-	if strings.Contains(path, "format=") {
-		r.Header.Del("Accept")
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, err
+// attacked is an edge under attack, and what it has.
+type attacked struct {
+	*edge
+	page  string // a path, and
+	body  []byte // what is there
+	root  string // of the website at www.example.org
+	large []cid.Cid
+	cut   string         // the path of a folder that lacks a block
+	ends  sync.WaitGroup // of connections that must end
 }
 
-// peakMemory is the most that was resident of a process, in bytes.
-func peakMemory(t *testing.T, pid int) int64 {
+// attackedEdge starts an edge with a website, large blocks and a folder that lacks a block.
+func attackedEdge(t *testing.T) *attacked {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	data := t.TempDir()
+	first := start(t, data)
+	dir, _ := website(t)
+	root := first.add(dir)
+	first.stop()
+	page := rawNode(t, cid.Raw, []byte(strings.Repeat("<p>0123456789", 1000)))
+	nodes := []ipld.Node{page}
+	a := &attacked{root: root, page: "/ipfs/" + page.Cid().String(), body: page.RawData()}
+	for i := range 256 {
+		b := rawNode(t, cid.Raw, append([]byte(fmt.Sprint(i)), make([]byte, 1<<20)...))
+		a.large, nodes = append(a.large, b.Cid()), append(nodes, b)
+	}
+	folder, held := lackingFolder(t)
+	a.cut = "/ipfs/" + folder.String()
+	a.edge = start(t, data, "gateway.serve=any", "cache.memory=64MiB", "sites=[{host: www.example.org, content: /ipfs/"+root+"}]",
+		"origins=[{type: car, path: "+carFile(t, append(nodes, held...)...)+"}]")
+	a.honest(t)
+	// What is on its way from an origin is bounded by gateway.max_requests, and not measured
+	// here: all else is on the disk.
+	for _, c := range a.large {
+		if got, err := a.Get(inTime(t), "127.0.0.1", "/ipfs/"+c.String()); err != nil || got.Status != http.StatusOK {
+			t.Fatal(got.Status, err)
+		}
+	}
+	return a
+}
+
+// under carries out an attack, and has a visitor measure what others feel of it.
+func (a *attacked) under(t *testing.T, attack func(*testing.T)) {
+	if err := os.WriteFile(filepath.Join("/proc", strconv.Itoa(a.PID()), "clear_refs"), []byte("5"), 0); err != nil {
+		t.Logf("the peak of all before counts, too: %v", err)
+	}
+	over, stop := context.WithCancel(t.Context())
+	var waited []time.Duration
+	var visitor sync.WaitGroup
+	visitor.Go(func() {
+		for more := true; more; more = over.Err() == nil {
+			waited = append(waited, a.honest(t))
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	begin := time.Now()
+	func() {
+		defer visitor.Wait()
+		defer stop()
+		attack(t)
+	}()
+	took := time.Since(begin)
+	slices.Sort(waited)
+	p99 := waited[(len(waited)-1)*99/100]
+	peak := peakMemory(t, a.PID())
+	t.Logf("%v; %d visits beside it, p99 %v, longest %v; at most %d MiB of memory", took.Round(time.Millisecond), len(waited), p99, waited[len(waited)-1], peak>>20)
+	// 50 ms are the goal. Machines differ, and what attacks runs on the same one: with few
+	// visits, the longest wait is that of the attacker's own work.
+	if p99 > 500*time.Millisecond && len(waited) >= 100 {
+		t.Errorf("the 99th percentile of what a visitor waits is %v", p99)
+	}
+	if waited[len(waited)-1] > 10*time.Second {
+		t.Errorf("a visitor waited %v", waited[len(waited)-1])
+	}
+	if peak > promised*12/10 {
+		t.Errorf("the edge took %d MiB of memory; config.yaml says %d", peak>>20, promised>>20)
+	}
+}
+
+// honest asks for a page as a visitor does and returns how long that took.
+func (a *attacked) honest(t *testing.T) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	got, err := a.Get(inTime(t), "127.0.0.1", a.page)
+	if err != nil || got.Status != http.StatusOK || !bytes.Equal(got.Body, a.body) {
+		t.Errorf("a visitor got %d, %d bytes, %v", got.Status, len(got.Body), err)
+	}
+	return time.Since(begin)
+}
+
+// gauge is a metric of the edge.
+func (a *attacked) gauge(t *testing.T, name string) float64 {
+	t.Helper()
+	v, err := a.Metric(inTime(t), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kib << 10
-		}
+	return v
+}
+
+// aftermath checks that nothing of the attacks is left.
+func (a *attacked) aftermath(t *testing.T, goroutines float64) {
+	a.honest(t)
+	settled := func() bool {
+		return a.gauge(t, "shoal_http_requests_in_flight") == 0 && a.gauge(t, "go_goroutines") < goroutines+100
 	}
-	t.Fatal("no VmHWM")
-	return 0
+	if err := until(inTime(t), settled); err != nil {
+		t.Errorf("%v requests are in flight, and of %v goroutines there are %v", a.gauge(t, "shoal_http_requests_in_flight"), goroutines, a.gauge(t, "go_goroutines"))
+	}
+	if lines := a.Log.Lines("panic"); len(lines) > 0 {
+		t.Errorf("the log tells of a panic: %s", lines[0])
+	}
 }

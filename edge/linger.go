@@ -144,6 +144,15 @@ type lingeringConn struct {
 	*net.TCPConn
 	from   *lingeringListener
 	closed atomic.Bool
+	reset  atomic.Bool // nothing lingers, see SetLinger
+}
+
+// SetLinger implements the method of net.TCPConn. With 0, Close discards what was not sent
+// and resets the connection: for a message that was cut, and whose client would take an
+// orderly end for its own.
+func (c *lingeringConn) SetLinger(seconds int) error {
+	c.reset.Store(seconds == 0)
+	return c.TCPConn.SetLinger(seconds)
 }
 
 // Close implements net.Conn. It does not wait: net/http closes connections while it
@@ -152,7 +161,7 @@ func (c *lingeringConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	if !c.from.keep(c) {
+	if c.reset.Load() || !c.from.keep(c) {
 		return c.TCPConn.Close()
 	}
 	_ = c.TCPConn.SetDeadline(time.Unix(1, 0)) // for those that read or write now

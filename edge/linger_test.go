@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,6 +88,46 @@ func TestAnAnswerIsWaitedFor(t *testing.T) {
 		t.Errorf("the client got %d bytes, %v", n, err)
 	}
 	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+}
+
+// A message that was cut and whose end is that of the connection (RFC 9112, section 6.3)
+// must not end in order: nothing lingers, and the client is told by a reset.
+func TestACutMessageIsReset(t *testing.T) {
+	l, near, client := lingered(t)
+	write(t, near)
+	if err := near.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := near.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.lingering(); n != 0 {
+		t.Errorf("%d connections linger", n)
+	}
+	if err := l.wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n, err := io.Copy(io.Discard, client); !errors.Is(err, syscall.ECONNRESET) || n >= answer {
+		t.Errorf("the client got %d bytes, %v", n, err)
+	}
+}
+
+// Any other time than 0 takes it back.
+func TestAResetCanBeTakenBack(t *testing.T) {
+	l, near, client := lingered(t)
+	write(t, near)
+	for _, seconds := range []int{0, -1} {
+		if err := near.(*lingeringConn).SetLinger(seconds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = near.Close()
+	if n, err := io.Copy(io.Discard, client); n != answer || err != nil {
+		t.Errorf("the client got %d bytes, %v", n, err)
+	}
+	if err := l.wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

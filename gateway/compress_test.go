@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -39,7 +38,7 @@ func decoded(t testing.TB, coding, body string) string {
 		r = brotli.NewReader(strings.NewReader(body))
 	case "zstd":
 		var z *zstd.Decoder
-		if z, err = zstd.NewReader(strings.NewReader(body), zstd.WithDecoderMaxWindow(zstdWindow)); err == nil {
+		if z, err = zstd.NewReader(strings.NewReader(body), zstd.WithDecoderMaxWindow(8<<20)); err == nil {
 			defer z.Close()
 		}
 		r = z
@@ -72,7 +71,7 @@ func (e *edge) pages(t testing.TB) string {
 }
 
 // in asks for a coding, and decodes the answer.
-func (e *edge) in(coding, method, url string, headers ...string) answer {
+func (e *edge) in(coding, method, url string, headers ...string) response {
 	e.t.Helper()
 	a := e.do(method, url, append(headers, "Accept-Encoding: "+coding)...)
 	if method == http.MethodGet {
@@ -101,7 +100,7 @@ func TestWhatIsEncoded(t *testing.T) {
 		{site + "/shown", "line 000499", 200, true, true},
 		{site + "/gone", "<h1>lost</h1>", 410, true, true},
 		{site + "/nowhere", "<h1>lost</h1>", 404, true, true},
-		{site + "/dir/", "bbb", 200, false, false}, // made anew each time
+		{site + "/dir/", "bbb", 200, true, true},
 		{site + "/dir", "", 301, false, false},
 		{base + "/page.html?filename=x.html&download=true", "line 000499", 200, true, true},
 		{base + "/noise.txt", "", 200, false, true},
@@ -119,10 +118,10 @@ func TestWhatIsEncoded(t *testing.T) {
 			for range 2 {
 				a := e.in(name, "GET", c.url).want(t, c.status, c.text)
 				got := a.Header.Get("Content-Encoding")
-				if c.encoded != (got == name) || !c.encoded && got != "" || c.vary != (a.Header.Get("Vary") == "Accept-Encoding") {
+				if c.encoded != (got == name) || !c.encoded && got != "" || c.vary != strings.HasSuffix(a.Header.Get("Vary"), "Accept-Encoding") {
 					t.Errorf("%s in %s: %v", c.url, name, a.Header)
 				}
-				if strings.HasPrefix(a.Header.Get("Etag"), "W/") != c.encoded && !strings.Contains(c.url, "tar") && !strings.Contains(c.url, "car") {
+				if tag := a.Header.Get("Etag"); strings.HasPrefix(tag, "W/") != c.encoded && !strings.HasSuffix(tag, name+`"`) && !strings.Contains(c.url, "tar") && !strings.Contains(c.url, "car") {
 					t.Errorf("%s in %s has Etag %s", c.url, name, a.Header.Get("Etag"))
 				}
 			}
@@ -152,22 +151,22 @@ func TestFormsAreKept(t *testing.T) {
 	}
 	n := e.reads(func() {
 		for _, h := range []string{strong, "W/" + strong} {
-			e.in("br", "GET", base+"/page.html", "If-None-Match: "+h).want(t, 304, "").header(t, "Etag", h).header(t, "Vary", "Accept-Encoding").header(t, "Content-Encoding", "")
+			e.in("br", "GET", base+"/page.html", "If-None-Match: "+h).want(t, 304, "").header(t, "Etag", h).header(t, "Vary", "Accept, Accept-Encoding").header(t, "Content-Encoding", "")
 		}
-		e.in("br", "GET", base+"/page.html", "Cache-Control: no-transform").want(t, 200, "line").header(t, "Content-Encoding", "").header(t, "Etag", strong)
-		e.in("br", "GET", base+"/page.html", "Range: bytes=0-5").want(t, 206, "<html>").header(t, "Content-Encoding", "").header(t, "Etag", strong).header(t, "Vary", "Accept-Encoding")
 	})
+	e.in("br", "GET", base+"/page.html", "Cache-Control: no-transform").want(t, 200, "line").header(t, "Content-Encoding", "").header(t, "Etag", strong)
+	e.in("br", "GET", base+"/page.html", "Range: bytes=0-5").want(t, 206, "<html>").header(t, "Content-Encoding", "").header(t, "Etag", strong).header(t, "Vary", "Accept, Accept-Encoding")
 	if n != 0 {
 		t.Errorf("%d blocks were read for answers that are kept", n)
 	}
-	e.in("br", "GET", base+"/page.html", `If-None-Match: "x", W/`+strong).want(t, 304, "").header(t, "Etag", "W/"+strong).header(t, "Vary", "Accept-Encoding")
+	e.in("br", "GET", base+"/page.html", `If-None-Match: "x", W/`+strong).want(t, 304, "").header(t, "Etag", "W/"+strong).header(t, "Vary", "Accept, Accept-Encoding")
 	// A weak tag cannot say that the ranges of two answers fit together.
 	e.in("br", "GET", base+"/page.html", "Range: bytes=0-5", "If-Range: "+strong).want(t, 206, "<html>").header(t, "Content-Encoding", "")
 	e.in("br", "GET", base+"/page.html", "Range: bytes=0-5", "If-Range: W/"+strong).want(t, 200, "line 000499").header(t, "Content-Encoding", "br")
 	e.in("br", "GET", base+"/page.html", "If-Match: W/"+strong).want(t, 412, "")
 
 	e.Forget()
-	if bytes, n := e.hot.size(); bytes != 0 || n != 0 {
+	if bytes, n := e.hot.Size(); bytes != 0 || n != 0 {
 		t.Errorf("%d bytes in %d entries are left", bytes, n)
 	}
 }
@@ -185,39 +184,12 @@ func TestSitesEndForms(t *testing.T) {
 	}
 }
 
-// While all places are taken, there is another form or the content as it is; only who
-// does not take that waits.
-func TestNobodyWaitsForAPlace(t *testing.T) {
-	e := newEdge(t, nil)
-	url := "http://127.0.0.1/ipfs/" + e.pages(t) + "/page.html"
-	e.in("gzip", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "gzip")
-	for range cap(e.coder.slots) {
-		e.coder.slots <- struct{}{}
-	}
-	e.in("br", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "").header(t, "Vary", "Accept-Encoding")
-	e.in("br, gzip;q=0.5", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "gzip")
-	done := make(chan answer)
-	go func() { done <- e.in("br, identity;q=0", "GET", url) }()
-	select {
-	case <-done:
-		t.Error("an answer without a place")
-	case e.coder.slots <- struct{}{}:
-		t.Error("more places than there are")
-	default:
-	}
-	for range cap(e.coder.slots) {
-		<-e.coder.slots
-	}
-	(<-done).want(t, 200, "line").header(t, "Content-Encoding", "br")
-	e.in("br, gzip;q=0.5", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "br")
-}
-
 // Many who ask for the same form at once cause one to be made.
 func TestAFormIsMadeOnce(t *testing.T) {
 	e := newEdge(t, nil)
 	url := "http://127.0.0.1/ipfs/" + e.pages(t) + "/page.html"
 	e.get(url).want(t, 200, "line")
-	answers := make(chan answer)
+	answers := make(chan response)
 	for range 16 {
 		go func() { answers <- e.do("GET", url, "Accept-Encoding: br, identity;q=0") }()
 		go func() { answers <- e.do("GET", url, "Accept-Encoding: br") }()
@@ -246,7 +218,7 @@ func TestTheBestForm(t *testing.T) {
 		e := newEdge(t, nil)
 		url := "http://127.0.0.1/ipfs/" + e.shelf.tree(t, map[string]string{"page.html": prose(60_000)}).String() + "/page.html"
 		first := e.in("br", "GET", url).want(t, 200, "")
-		for range bestAfter + 1 {
+		for range 65 {
 			e.in("br", "GET", url).want(t, 200, "")
 		}
 		synctest.Wait()
@@ -254,7 +226,7 @@ func TestTheBestForm(t *testing.T) {
 		if a, b := length(t, first), length(t, last); b >= a {
 			t.Errorf("%d bytes after %d", b, a)
 		}
-		for range 3 * bestAfter {
+		for range 3 * 64 {
 			e.in("br", "GET", url).want(t, 200, "")
 		}
 		if n := e.series(t)["shoal_http_compressions_total{coding=br,effort=best}"]; n != 1 {
@@ -266,21 +238,6 @@ func TestTheBestForm(t *testing.T) {
 	})
 }
 
-// A form is not replaced by a larger one, or by none.
-func TestTheBestFormIsTheSmallest(t *testing.T) {
-	e := newEdge(t, nil)
-	for name, text := range map[string]string{"larger": prose(5000), "none": noise(5000)} {
-		e.hot.addForm(name, newForm(brotliCoding, []byte("small"), 5000, true), e.hot.generation.Load())
-		e.coder.run(compression{
-			generation: e.hot.generation.Load(), formKey: formKey{name, brotliCoding}, effort: best, size: 5000,
-			read: func(context.Context) ([]byte, error) { return []byte(text[:5000]), nil },
-		})
-		if f := e.hot.form(name, brotliCoding); string(f.body) != "small" || f.better {
-			t.Errorf("%s: %d bytes, better: %v", name, len(f.body), f.better)
-		}
-	}
-}
-
 // Files that are too large to wait for are encoded in the background, from what is
 // held here.
 func TestLargeFilesAreEncodedLater(t *testing.T) {
@@ -289,7 +246,7 @@ func TestLargeFilesAreEncodedLater(t *testing.T) {
 		text := lines(80_000) // 1.8 MB
 		url := "http://127.0.0.1/ipfs/" + e.shelf.tree(t, map[string]string{"large.json": text}).String() + "/large.json"
 		for range 2 {
-			e.in("zstd", "GET", url).want(t, 200, text).header(t, "Content-Encoding", "").header(t, "Vary", "Accept-Encoding")
+			e.in("zstd", "GET", url).want(t, 200, text).header(t, "Content-Encoding", "").header(t, "Vary", "Accept, Accept-Encoding")
 		}
 		synctest.Wait()
 		n := e.reads(func() {
@@ -320,7 +277,7 @@ func TestFormsAreBounded(t *testing.T) {
 		for name, text := range files {
 			e.in("gzip", "GET", "http://127.0.0.1/ipfs/"+root+"/"+name).want(t, 200, text).header(t, "Content-Encoding", "gzip")
 		}
-		if bytes, n := e.hot.size(); bytes > 1<<20 || n < 30 {
+		if bytes, n := e.hot.Size(); bytes > 1<<20 || n < 30 {
 			t.Errorf("%d bytes in %d entries", bytes, n)
 		}
 	}
@@ -330,11 +287,11 @@ func TestWithoutCompression(t *testing.T) {
 	e := newEdge(t, func(o *Options, _ *edge) { o.Compression = false })
 	url := "http://127.0.0.1/ipfs/" + e.pages(t) + "/page.html"
 	for range 2 {
-		e.in("br", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "").header(t, "Vary", "")
+		e.in("br", "GET", url).want(t, 200, "line").header(t, "Content-Encoding", "").header(t, "Vary", "Accept")
 	}
 }
 
-func length(t *testing.T, a answer) int {
+func length(t *testing.T, a response) int {
 	t.Helper()
 	n, err := strconv.Atoi(a.Header.Get("Content-Length"))
 	if err != nil {

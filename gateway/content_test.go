@@ -288,7 +288,7 @@ func TestTrustlessFormats(t *testing.T) {
 	root := website(t, e.shelf)
 	base := "http://127.0.0.1/ipfs/"
 	leaf := e.shelf.child(t, root, "css", "site.css")
-	for _, a := range []answer{
+	for _, a := range []response{
 		e.get(base + leaf.String() + "?format=raw"),
 		e.get(base+leaf.String(), "Accept: application/vnd.ipld.raw"),
 	} {

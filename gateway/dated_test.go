@@ -47,7 +47,7 @@ func TestNothingDatesFromTheEdge(t *testing.T) {
 		if way[len(way)-1] == '%' {
 			way = way[:len(way)-1] + root.String() + "/"
 		}
-		var first answer
+		var first response
 		for i, e := range []*edge{one, one, other, other} {
 			a := e.get(way)
 			if a.StatusCode >= 400 && a.StatusCode != http.StatusNotFound {

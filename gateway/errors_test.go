@@ -18,6 +18,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/gateway/answer"
 )
 
 const secretAddress = "http://10.66.77.88:4001"
@@ -34,14 +35,14 @@ func TestFailedFetches(t *testing.T) {
 		retry  string
 	}{
 		{"not found", func(c cid.Cid) error { return block.NotFound(c) }, 404, "was not found", ""},
-		{"origin failed", func(c cid.Cid) error { return unavailable(c, 0, errors.New("refused")) }, 502, "the origin failed", ""},
+		{"origin failed", func(c cid.Cid) error { return unavailable(c, 0, errors.New("refused")) }, 502, "the origin failed", "10"},
 		{"origin busy", func(c cid.Cid) error { return unavailable(c, 1500*time.Millisecond, errors.New("429")) }, 503, "the origin is busy", "2"},
-		{"wrong bytes", func(c cid.Cid) error { return fmt.Errorf("from %s: %w", secretAddress, block.ErrMismatch) }, 502, "wrong bytes", ""},
+		{"wrong bytes", func(c cid.Cid) error { return fmt.Errorf("from %s: %w", secretAddress, block.ErrMismatch) }, 502, "wrong bytes", "10"},
 		{"wrapped not found", func(c cid.Cid) error { return fmt.Errorf("at %s: %w", secretAddress, block.NotFound(c)) }, 404, "was not found", ""},
 		{"time was up there", func(c cid.Cid) error {
 			return fmt.Errorf("at %s: %w", secretAddress, context.DeadlineExceeded)
-		}, 504, "not found in time", ""},
-		{"anything else", func(c cid.Cid) error { return errors.New("dial " + secretAddress) }, 502, "could not be fetched", ""},
+		}, 504, "not found in time", "10"},
+		{"anything else", func(c cid.Cid) error { return errors.New("dial " + secretAddress) }, 502, "could not be fetched", "10"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var root cid.Cid
@@ -82,8 +83,8 @@ func TestFailedFetches(t *testing.T) {
 	}
 }
 
-// A failure while the content type is sniffed: boxo has set the headers of an
-// immutable file by then, and would send 500 with them.
+// A failure while the content type is sniffed is told before the header of an immutable
+// file goes out.
 func TestFailureWhileSniffing(t *testing.T) {
 	e := newEdge(t, nil)
 	root := e.shelf.tree(t, map[string]string{"page": lines(200)})
@@ -226,7 +227,7 @@ func TestClientGone(t *testing.T) {
 	r := newRequest("GET", "http://127.0.0.1/ipfs/"+root.String()+"/").WithContext(ctx)
 	w := &discardWriter{header: http.Header{}}
 	e.ServeHTTP(w, r)
-	if w.status != statusClientGone {
+	if w.status != answer.StatusClientGone {
 		t.Errorf("got %d", w.status)
 	}
 }
@@ -265,7 +266,7 @@ func TestMissesAreLimitedAndHitsAreNot(t *testing.T) {
 		close(release)
 		waiting.Wait()
 		e.get("http://127.0.0.1/ipfs/"+cold.String()+"/").want(t, 200, "cold")
-		if n := e.misses.taken.Load(); n != 0 {
+		if n := e.Waiting(); n != 0 {
 			t.Errorf("%d places are still taken", n)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -129,7 +130,7 @@ func (s *shelf) hook(f func(ctx context.Context, c cid.Cid) error) {
 	s.before = f
 }
 
-// dagWriter lets boxo's importers write into the shelf.
+// dagWriter lets importers write into the shelf.
 type dagWriter struct{ s *shelf }
 
 func (w dagWriter) Add(_ context.Context, n ipld.Node) error {
@@ -418,8 +419,8 @@ func newEdge(t testing.TB, change func(*Options, *edge)) *edge {
 	return e
 }
 
-// answer is a response that was read to its end.
-type answer struct {
+// response is one that was read to its end.
+type response struct {
 	*http.Response
 	body string
 }
@@ -437,7 +438,7 @@ func newRequest(method, url string) *http.Request {
 }
 
 // do sends a request to the handler. Headers are given as "Name: value".
-func (e *edge) do(method, url string, headers ...string) answer {
+func (e *edge) do(method, url string, headers ...string) response {
 	e.t.Helper()
 	r := newRequest(method, url)
 	for _, h := range headers {
@@ -458,16 +459,16 @@ func (e *edge) do(method, url string, headers ...string) answer {
 	if resp.Header.Get("Cache-Status") == "" || resp.Header.Get("Server-Timing") == "" {
 		e.t.Errorf("%s %s: no Cache-Status or Server-Timing in %v", method, url, resp.Header)
 	}
-	return answer{resp, string(body)}
+	return response{resp, string(body)}
 }
 
-func (e *edge) get(url string, headers ...string) answer {
+func (e *edge) get(url string, headers ...string) response {
 	e.t.Helper()
 	return e.do(http.MethodGet, url, headers...)
 }
 
 // want checks the status, and that the body contains a text.
-func (a answer) want(t testing.TB, status int, text string) answer {
+func (a response) want(t testing.TB, status int, text string) response {
 	t.Helper()
 	if a.StatusCode != status || !strings.Contains(a.body, text) {
 		t.Fatalf("got %d %.300q (%v); want %d with %q", a.StatusCode, a.body, a.Header, status, text)
@@ -476,10 +477,17 @@ func (a answer) want(t testing.TB, status int, text string) answer {
 }
 
 // header checks one header.
-func (a answer) header(t testing.TB, name, want string) answer {
+func (a response) header(t testing.TB, name, want string) response {
 	t.Helper()
 	if got := a.Header.Get(name); got != want {
 		t.Fatalf("%s: got %q, want %q", name, got, want)
 	}
 	return a
+}
+
+// randomBytes are the same each time, and have no equal leaves.
+func randomBytes(n int) []byte {
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{5}).Read(data)
+	return data
 }

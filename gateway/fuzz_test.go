@@ -6,9 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/ipfs/boxo/ipld/unixfs"
-	"github.com/ipfs/go-cid"
 )
 
 // FuzzRequest sends odd hosts, paths, queries and headers: none may panic, be
@@ -76,35 +73,6 @@ func FuzzRequest(f *testing.F) {
 		send(open)
 		if w := send(e); strings.Contains(w.Body.String(), "hidden content") {
 			t.Errorf("served what is not served here")
-		}
-	})
-}
-
-// FuzzNodes reads nodes that anybody may have made: the size of a file is the sum of those
-// of its parts.
-func FuzzNodes(f *testing.F) {
-	s := newShelf()
-	for _, n := range []handmade{
-		{kind: unixfs.TFile, content: "abc", size: 3}, {kind: unixfs.TDirectory, noSize: true, noSizes: true},
-		{kind: unixfs.TFile, size: 4, links: []handmadeLink{{cid: inline(f, cid.Raw, []byte("leaf")), size: 4, name: "x", tsize: 9}}},
-		{kind: unixfs.THAMTShard, fanout: 256, noSize: true},
-	} {
-		f.Add(n.bytes())
-	}
-	f.Add(s.file(f, []byte(lines(100))).RawData())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := readNode(cid.DagProtobuf, data)
-		if err == nil && n.isFile() {
-			sum, empty := int64(len(n.content)), 0
-			for range n.sizes.count {
-				size := n.sizes.next()
-				if sum += size; size == 0 {
-					empty++
-				}
-			}
-			if sum != n.size || empty != n.empty {
-				t.Errorf("%d bytes and %d empty links, not %d and %d", sum, empty, n.size, n.empty)
-			}
 		}
 	})
 }

@@ -3,20 +3,23 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-chi/chi/v5"
-	bgw "github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipns"
 	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/gateway/answer"
+	"github.com/shoal-cdn/shoal/gateway/coding"
+	"github.com/shoal-cdn/shoal/gateway/hot"
 )
 
 // Deps are the other rooms, as far as the gateway needs them.
@@ -31,19 +34,32 @@ type Deps struct {
 	Registry prometheus.Registerer
 }
 
-// Memory is where blocks are kept in memory, and a budget that the gateway may take a
-// part of, see [Options.HotBytes]. None of its methods may call back.
-type Memory interface {
-	// Lend takes so many bytes out of the budget, or with a negative number gives
-	// them back. It is called seldom.
-	Lend(bytes int64)
-	// Hold keeps blocks that an answer stands for and shares its bytes with, and
-	// Release lets them go again. They return how many bytes are held that were not
-	// before, or no longer are.
-	Hold(bs ...*block.Verified) (bytes int64)
-	Release(ids ...cid.Cid) (bytes int64)
-	// Use counts a use of blocks that something stands for which is kept.
-	Use(ids ...cid.Cid)
+// The interfaces of other rooms' parts, as far as the gateway needs them.
+type (
+	// Blocks is where content comes from.
+	Blocks = answer.Blocks
+	// PartViewer is what [Blocks] may offer besides.
+	PartViewer = answer.PartViewer
+	// Memory is where blocks are kept in memory, and a budget that the gateway may take a
+	// part of, see [Options.HotBytes].
+	Memory = hot.Memory
+)
+
+// ErrNameNotFound is wrapped by the errors of [Names] when a name has no record.
+var ErrNameNotFound = answer.ErrNameNotFound
+
+// Names is what names point to now. Its errors wrap [ErrNameNotFound] when a
+// name has no record, and the context's error when time was up. All methods may
+// be called from many goroutines at once.
+type Names interface {
+	// Resolve follows IPNS names and DNSLinks until the path is immutable. It
+	// also returns for how long the answer holds; zero when that is not known.
+	Resolve(ctx context.Context, p path.Path) (path.ImmutablePath, time.Duration, error)
+	// Record returns the signed IPNS record of name, verified.
+	Record(ctx context.Context, name ipns.Name) ([]byte, error)
+	// DNSLink returns what the DNSLink record of a domain points to, without
+	// following it further.
+	DNSLink(ctx context.Context, fqdn string) (path.Path, time.Duration, error)
 }
 
 type noMemory struct{}
@@ -59,28 +75,26 @@ type Gateway struct {
 	opts    Options
 	log     *slog.Logger
 	pins    Pins
-	metrics *metrics
-	misses  *missLimiter
-	service *blockService
-	backend *backend
-	trees   *treeIndex
+	names   Names
 	memory  Memory
+	metrics *metrics
+	source  *answer.Source
+	builder *answer.Builder
+	trees   *treeIndex
 
 	replacing sync.Mutex // held while what follows is replaced
 	sites     atomic.Pointer[siteTable]
 	hotBodies atomic.Bool
 
 	moves   atomic.Uint64 // how often a site's content moved
-	hot     *hotStore     // nil when nothing is kept
-	coder   *compressor   // nil when nothing is encoded
-	timings timingTable
-	buffers sync.Pool // of *[]byte, for hits
+	hot     *hot.Store    // nil when nothing is kept
+	coder   *coding.Coder // nil when nothing is encoded
+	buffers sync.Pool     // of *[]byte, for answers
 
 	// draining has every answer tell its client that the connection ends, see LameDuck.
 	draining atomic.Bool
 	lookups  singleflight.Group
 
-	ended  context.Context // has ended: for reads that must not wait
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -109,30 +123,18 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		opts: opts, log: deps.Log, pins: deps.Pins, metrics: m,
-		misses: &missLimiter{}, memory: deps.Memory,
-		servers: map[*http.Server]*wires{},
+		opts: opts, log: deps.Log, pins: deps.Pins, names: deps.Names, metrics: m, memory: deps.Memory,
+		source: answer.NewSource(deps.Blocks, opts.HotBytes/4, m.block), servers: map[*http.Server]*wires{},
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	ended, end := context.WithCancel(context.Background())
-	end()
-	g.ended = ended
-	service := &blockService{
-		blocks: deps.Blocks, misses: g.misses, pages: newPlaces(maxPages), exports: newPlaces(maxExports), metrics: m,
-		parallel: opts.FetchParallel,
-	}
-	g.service = service
-	if g.backend, err = newBackend(service, deps.Names, deps.Memory, opts, deps.Log); err != nil {
-		g.cancel()
-		return nil, err
-	}
 	if opts.HotBytes > 0 {
-		g.hot = newHotStore(opts.HotBytes, deps.Memory)
+		g.hot = hot.New(opts.HotBytes, deps.Memory)
 	}
 	if opts.Compression {
-		g.coder = newCompressor(g.ctx, g.hotForms, m, deps.Log)
+		g.coder = coding.New(g.ctx, g.hotForms, m.compressed, deps.Log)
 	}
-	g.trees = newTreeIndex(g.ctx, service, g.rootCID, deps.Log)
+	g.builder = answer.NewBuilder(g.source, g.hot, deps.Memory, opts.FetchParallel, opts.MaxResponseSize, opts.Compression)
+	g.trees = newTreeIndex(g.ctx, g.source, g.rootCID, deps.Log)
 	g.sites.Store(&siteTable{})
 	apply, err := g.Prepare(opts)
 	if err != nil {
@@ -145,75 +147,28 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 
 // routes stacks the steps that doc.go describes, for requests that a table answers.
 func (g *Gateway) routes(sites *siteTable) http.Handler {
-	config := boxoConfig(g.opts)
-	config.PublicGateways = publicGateways(sites.opts.Hosts)
-	content := g.contain(g.guard(bgw.NewHandler(config, g.backend)))
-	hostnames := bgw.NewHostnameHandler(config, g.backend, content)
-
 	r := chi.NewRouter()
-	r.Use(g.observe(sites), g.believeProxies, refuseProxying, g.identify,
-		allowOrigins)
-	r.Get("/*", hostnames)
-	r.Head("/*", hostnames)
-	r.Options("/*", hostnames)
-	r.Connect("/*", tunnel)
-	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
-		methodNotAllowed(w, "this gateway is read-only")
+	r.Use(g.observe(sites), believeProxies, g.refuseProxying, g.identify)
+	r.Get("/*", g.respond)
+	r.Head("/*", g.respond)
+	r.Options("/*", g.options)
+	r.Connect("/*", g.tunnel)
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		g.methodNotAllowed(w, r, "this gateway is read-only")
 	})
 	return r
 }
 
-// corsFields let scripts of every origin read what is served here. They are the
-// ones that boxo would set, and our own, in one line each: net/http writes lines.
-var corsFields = []headerField{
-	{"Access-Control-Allow-Headers", []string{"Content-Type, Range, User-Agent, X-Requested-With"}},
-	{"Access-Control-Allow-Methods", []string{"GET, HEAD, OPTIONS"}},
-	{"Access-Control-Allow-Origin", []string{"*"}},
-	{"Access-Control-Expose-Headers", []string{"Cache-Status, Content-Length, Content-Range, Ipfs-Uri, " +
-		"Server-Timing, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output"}},
-}
-
-func allowOrigins(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		set(w.Header(), corsFields)
-		next.ServeHTTP(w, r)
-	})
-}
-
-// boxoConfig sets every limit of boxo's handler, each on purpose.
-func boxoConfig(opts Options) bgw.Config {
-	return bgw.Config{
-		DeserializedResponses: true,
-		// Deprecated by IPIP-0548 in favour of Ipfs-Uri; clients still read it.
-		DeprecatedXIpfsPath: true,
-		// 406 for a format that the block is not stored in, as IPIP-524 asks.
-		AllowCodecConversion: false,
-		// Whether a host is looked up is decided in backend.GetDNSLinkRecord,
-		// where the sites are known.
-		NoDNSLink: false,
-		// Errors are one plain sentence. boxo's pages carry its project's menu
-		// and links, which have no place on somebody's website.
-		DisableHTMLErrors: true,
-		// 0 turns boxo's own timeout off: it runs each request in a further
-		// goroutine that goes on after the answer. blockService bounds the wait
-		// for content instead, and the response writer the client's stalling.
-		RetrievalTimeout: 0,
-		// The bound from beginning to end; observe sets the same one earlier.
-		MaxRequestDuration: opts.RequestTimeout,
-		// 0 turns off boxo's limit, which would refuse hits too. missLimiter
-		// counts the requests that wait for content from elsewhere.
-		MaxConcurrentRequests: 0,
-		// A range starts without reading what lies before it, so there is no
-		// file too large for one.
-		MaxRangeRequestFileSize: 0,
-		// One bound for every format: an edge pays for bytes, not for formats.
-		MaxDeserializedResponseSize: 0,
-		MaxUnixFSDAGResponseSize:    opts.MaxResponseSize,
-		// No link to a third party's diagnosis on error pages.
-		DiagnosticServiceURL: "",
-		// boxo's metrics stay private: what an operator needs, metrics has, under
-		// names that will outlive boxo.
-		MetricsRegistry: prometheus.NewRegistry(),
+// observe is the outermost handler of what is answered by one table.
+func (g *Gateway) observe(sites *siteTable) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			x := &exchange{
+				start: time.Now(), label: labelOther, sites: sites, host: r.Host, uri: r.RequestURI,
+				plain: isPlain(r), moves: g.moves.Load(), generation: g.hot.Generation(),
+			}
+			g.attend(w, r, x, next.ServeHTTP)
+		})
 	}
 }
 
@@ -225,18 +180,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.sites.Load().handler.ServeHTTP(w, r)
 }
 
-// Forget drops every answer that is kept and every path that is remembered. It is
-// for when content was purged: what stays is in memory again with the next request,
+// Forget drops everything that is kept. It
+// is for when content was purged: what stays is in memory again with the next request,
 // without asking anyone.
-func (g *Gateway) Forget() {
-	g.backend.paths.clear()
-	if g.hot != nil {
-		g.hot.clear()
-	}
-}
+func (g *Gateway) Forget() { g.hot.Clear() }
+
+// Generating returns the bytes of memory that are taken for answers that are being made.
+func (g *Gateway) Generating() int64 { return g.source.Remembering() }
+
+// Waiting returns how many requests wait for content that is not held here.
+func (g *Gateway) Waiting() int64 { return g.source.Waiting() }
+
+// Sending returns the bytes of memory that are taken for large answers that are being sent.
+func (g *Gateway) Sending() int64 { return g.source.Held() }
+
+// Answering returns how many requests are being answered, those that wait among them.
+func (g *Gateway) Answering() int64 { return g.metrics.inFlight.Load() }
 
 // hotForms returns where encoded content is kept; nil while none may be.
-func (g *Gateway) hotForms() *hotStore {
+func (g *Gateway) hotForms() *hot.Store {
 	if g.hotBodies.Load() {
 		return g.hot
 	}
@@ -245,17 +207,7 @@ func (g *Gateway) hotForms() *hotStore {
 
 // rootCID finds the CID at the end of a site's content path.
 func (g *Gateway) rootCID(ctx context.Context, p path.ImmutablePath) (cid.Cid, error) {
-	if len(p.Segments()) == 2 {
-		return p.RootCid(), nil
-	}
-	md, err := g.backend.ResolvePath(ctx, p)
-	if err != nil {
-		return cid.Undef, err
-	}
-	if len(md.LastSegmentRemainder) > 0 {
-		return cid.Undef, fmt.Errorf("%s does not end at a block", p)
-	}
-	return md.LastSegment.RootCid(), nil
+	return g.builder.Root(ctx, g.source.Walk(), p)
 }
 
 // Close ends what runs in the background, cuts off the requests in flight, and
@@ -271,7 +223,7 @@ func (g *Gateway) Close() error {
 	g.mu.Unlock()
 	g.trees.close()
 	if g.coder != nil {
-		g.coder.close()
+		g.coder.Close()
 	}
 	return errors.Join(errs...)
 }

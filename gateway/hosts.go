@@ -1,15 +1,15 @@
 package gateway
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 
-	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/miekg/dns"
+
+	"github.com/shoal-cdn/shoal/gateway/answer"
 )
 
 // identify finds out what the Host header names and sets the request's site
@@ -17,23 +17,16 @@ import (
 // is an open gateway, where it may be a DNSLink name.
 func (g *Gateway) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := recordOf(r.Context())
+		x := exchangeOf(r)
 		host, port := splitHost(r.Host)
 		if !isPort(port) {
-			http.Error(w, "the port of the Host header is no number", http.StatusBadRequest)
+			g.fail(w, x, answer.Refuse(http.StatusBadRequest, "the port of the Host header is no number"))
 			return
 		}
-		door, label := rec.sites.door(&host)
-		rec.label = label
+		x.opens, x.label = x.sites.door(&host)
 		r.Host = joinHost(host, port)
-		if door == doorUnknown && rec.sites.opts.Serve != ServeAny {
-			http.Error(w, fmt.Sprintf("nothing is served here for host %q: it is neither a site nor one of gateway.hosts", abbreviate(host)), http.StatusNotFound)
-			return
-		}
-		rec.query = queryOf(r.RequestURI)
-		// boxo makes redirects and links of it.
-		r.RequestURI = encode(cleanPath(r.URL.Path), inPath) + rec.query
-		if takeURIParameter(w, r, rec.sites.isGateway(door, host)) {
+		if x.opens == doorUnknown && x.sites.opts.Serve != ServeAny {
+			g.fail(w, x, answer.Refuse(http.StatusNotFound, "nothing is served here for host %q: it is neither a site nor one of gateway.hosts", answer.Abbreviate(host)))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -59,8 +52,8 @@ const (
 )
 
 // door classifies a host and brings it into the spelling that is configured. The
-// label of a subdomain is left as it is: a CIDv0 is case-sensitive, and boxo
-// redirects it to a form that is not.
+// label of a subdomain is left as it is: a CIDv0 is case-sensitive, and is
+// redirected to a form that is not.
 func (t *siteTable) door(host *string) (door, string) {
 	lower := strings.TrimSuffix(strings.ToLower(*host), ".")
 	if lower == "" {
@@ -124,53 +117,3 @@ func (t *siteTable) isGateway(d door, host string) bool {
 	_, listed := t.hosts[host]
 	return listed || d == doorAddress || d == doorUnknown
 }
-
-// takeURIParameter answers /ipfs/?uri=ipfs://... on a gateway. Everywhere else uri is
-// the website's own parameter, and is hidden from boxo, which would answer the page
-// with 400. It reports whether the request was answered.
-func takeURIParameter(w http.ResponseWriter, r *http.Request, isGateway bool) bool {
-	if r.URL.RawQuery == "" {
-		return false
-	}
-	q := r.URL.Query()
-	if !q.Has("uri") {
-		return false
-	}
-	switch uri := q.Get("uri"); strings.TrimSuffix(r.URL.Path, "/") {
-	case "/ipfs", "/ipns":
-		if !isGateway || uri == "" {
-			break
-		}
-		to, err := protocolLocation(uri)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return true
-		}
-		recordOf(r.Context()).location = to
-		w.Header().Set("Location", to)
-		w.WriteHeader(http.StatusMovedPermanently)
-		return true
-	}
-	q.Del("uri")
-	r.URL.RawQuery = q.Encode()
-	return false
-}
-
-// publicGateways tells boxo about gateway.hosts.
-func publicGateways(hosts []Host) map[string]*bgw.PublicGateway {
-	m := make(map[string]*bgw.PublicGateway, len(hosts))
-	for _, h := range hosts {
-		m[strings.ToLower(h.Host)] = &bgw.PublicGateway{
-			Paths:         []string{"/ipfs", "/ipns"},
-			UseSubdomains: h.Subdomains,
-			// my.site.org becomes my-site-org.ipns.<host>: one label, so that a
-			// wildcard certificate covers it.
-			InlineDNSLink:         true,
-			DeserializedResponses: true,
-		}
-	}
-	return m
-}
-
-// abbreviate keeps what a visitor sent from filling an answer or a log line.
-func abbreviate(s string) string { return truncate(s, 128) }

@@ -2,9 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -52,7 +49,6 @@ func TestMetrics(t *testing.T) {
 	})
 	e.get("http://www.example.org/css/site.css").want(t, 200, "")
 	e.shelf.from(block.Origin)
-	e.backend.paths.clear()
 	e.get("http://www.example.org/css/site.css").want(t, 200, "")
 	for i := range 20 {
 		e.do(fmt.Sprintf("M%d", i), fmt.Sprintf("http://h%d.example/", i))
@@ -132,30 +128,6 @@ func TestBlocksAreReadOncePerRequest(t *testing.T) {
 	if n := e.shelf.gets() - before; n > 9 {
 		t.Errorf("7 blocks took %d reads", n)
 	}
-}
-
-func TestWriterKeepsReaderFromAndFlush(t *testing.T) {
-	rec := &requestRecord{}
-	under := &readerFromWriter{ResponseRecorder: httptest.NewRecorder()}
-	w := newResponseWriter(under, httptest.NewRequest("GET", "/", nil), rec, 0)
-	n, err := io.Copy(w, struct{ io.Reader }{strings.NewReader(strings.Repeat("x", writeStep+10))})
-	if err != nil || n != writeStep+10 || under.steps != 2 || w.bytes != n {
-		t.Errorf("%d bytes in %d steps, %v", n, under.steps, err)
-	}
-	if err := http.NewResponseController(w).Flush(); err != nil || !under.Flushed {
-		t.Errorf("flush: %v", err)
-	}
-	var _ http.Flusher = w
-}
-
-type readerFromWriter struct {
-	*httptest.ResponseRecorder
-	steps int
-}
-
-func (w *readerFromWriter) ReadFrom(r io.Reader) (int64, error) {
-	w.steps++
-	return io.Copy(w.ResponseRecorder.Body, r)
 }
 
 func TestTwoGatewaysNeedTwoRegistries(t *testing.T) {

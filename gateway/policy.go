@@ -3,21 +3,17 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	bgw "github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path"
-	"github.com/ipfs/boxo/path/resolver"
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/gateway/answer"
 )
 
 // Pins says what is kept for good.
@@ -25,122 +21,6 @@ type Pins interface {
 	// Pinned reports whether c is pinned: here, or as a root by the fleet. It is
 	// asked for each request and must be quick.
 	Pinned(c cid.Cid) bool
-}
-
-// guard is the one place where the serve policy is enforced. It stands between
-// boxo's hostname handler, which has made a content path of the host by now, and
-// boxo's gateway handler, which would fetch.
-func (g *Gateway) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isContentPath(r.URL.Path) {
-			g.notContent(w, r)
-			return
-		}
-		if isBoxoRedirect(r.URL.Path) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		p, err := path.NewPath(r.URL.Path)
-		if err != nil {
-			http.Error(w, abbreviate(err.Error()), http.StatusBadRequest)
-			return
-		}
-		if escapes(r.URL.Path, p) {
-			http.Error(w, "the path leads out of its content root", http.StatusBadRequest)
-			return
-		}
-		recordOf(r.Context()).contentPath = p.String()
-		if f := g.allow(r.Context(), p); f != nil {
-			recordOf(r.Context()).failed(f)
-			f.write(w)
-			return
-		}
-		g.settleIfRange(r, p)
-		settleRange(r, next)
-		if f := g.look(r, p); f != nil {
-			f.write(w)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// settleIfRange decides about If-Range (RFC 9110, section 13.1.5) in boxo's place,
-// which reads from where the range begins even when the condition is false and the
-// whole file has to be sent. A Range whose condition is not known to be true is
-// ignored.
-func (g *Gateway) settleIfRange(r *http.Request, p path.Path) {
-	condition := r.Header.Values("If-Range")
-	if len(condition) == 0 {
-		return
-	}
-	r.Header.Del("If-Range")
-	if r.Header.Get("Range") == "" {
-		return
-	}
-	if _, ok := readPlain(r); ok && len(condition) == 1 {
-		ip, _, _, err := g.backend.ResolveMutable(r.Context(), p)
-		if err == nil {
-			md, err := g.backend.ResolvePath(r.Context(), ip)
-			if err == nil && condition[0] == `"`+md.LastSegment.RootCid().String()+`"` {
-				return
-			}
-		}
-	}
-	r.Header.Del("Range")
-}
-
-// look finds out what the request wants to be made of the content, and fetches what must
-// be seen before anything is said of it: boxo answers If-None-Match for an export without
-// looking for its root, and * (RFC 9110, section 13.1.2) for any content. A path that leads
-// nowhere is left to boxo.
-func (g *Gateway) look(r *http.Request, p path.Path) *failure {
-	ctx := r.Context()
-	rec := recordOf(ctx)
-	rec.head = r.Method == http.MethodHead
-	asked, err := url.ParseRequestURI(r.RequestURI)
-	rec.list = err == nil && strings.HasSuffix(asked.Path, "/") || r.URL.Query().Get("go-get") == "1"
-	if rec.view = wantsPage(r); rec.view && rec.head {
-		r.Header.Del("Accept") // boxo makes the page without having read the value, and panics
-	}
-	if tags := r.Header.Values("If-None-Match"); len(tags) == 0 || !wantsExport(r) && !strings.Contains(strings.Join(tags, ","), "*") {
-		return nil
-	}
-	ip, _, _, err := g.backend.ResolveMutable(ctx, p)
-	if err == nil {
-		_, _, err = g.backend.find(ctx, ip)
-	}
-	if err == nil || errors.Is(err, &resolver.ErrNoLink{}) {
-		return nil
-	}
-	f, _ := asFailure(explain(ctx, ip, err))
-	return f
-}
-
-// wantsExport reports whether a CAR or a TAR may be asked for.
-func wantsExport(r *http.Request) bool {
-	format, accept := r.URL.Query().Get("format"), strings.Join(r.Header.Values("Accept"), ",")
-	return format == "car" || format == "tar" || strings.Contains(accept, "application/vnd.ipld.car") || strings.Contains(accept, "application/x-tar")
-}
-
-// formats are the values of ?format= that boxo knows.
-var formats = []string{"raw", "car", "tar", "json", "cbor", "dag-json", "dag-cbor", "ipns-record"}
-
-// wantsPage reports whether boxo would show a value of dag-cbor or dag-json on a page.
-func wantsPage(r *http.Request) bool {
-	accept := r.Header.Values("Accept")
-	return len(accept) > 0 && strings.Contains(accept[0], "text/html") && !slices.ContainsFunc(accept, namesFormat) &&
-		!slices.Contains(formats, r.URL.Query().Get("format")) && r.URL.Query().Get("download") != "true"
-}
-
-func isContentPath(p string) bool {
-	return strings.HasPrefix(p, "/ipfs/") || strings.HasPrefix(p, "/ipns/")
-}
-
-// isBoxoRedirect recognises /ipfs/ipfs/... and /ipfs/ipns/..., which boxo
-// redirects to what was meant without reading anything.
-func isBoxoRedirect(p string) bool {
-	return strings.HasPrefix(p, "/ipfs/ipfs/") || strings.HasPrefix(p, "/ipfs/ipns/")
 }
 
 // escapes reports whether ".." segments lead from the root that the host or the
@@ -152,40 +32,25 @@ func escapes(raw string, clean path.Path) bool {
 	return len(was) < 3 || was[1] != is[0] || was[2] != is[1]
 }
 
-// notContent answers for a path that is neither a site's nor under /ipfs or /ipns.
-func (g *Gateway) notContent(w http.ResponseWriter, r *http.Request) {
-	rec := recordOf(r.Context())
-	rec.mu.Lock()
-	err := rec.nameErr
-	rec.mu.Unlock()
-	if err != nil {
-		f := nameFailure(r.Context(), abbreviate(r.Host), err)
-		rec.failed(f)
-		f.write(w)
-		return
-	}
-	http.Error(w, "not found: ask for /ipfs/CID or /ipns/NAME, or for a site by its host name", http.StatusNotFound)
-}
-
 // allow says whether the content path may be served here; nil if so.
-func (g *Gateway) allow(ctx context.Context, p path.Path) *failure {
+func (g *Gateway) allow(ctx context.Context, x *exchange, p path.Path) *answer.Failure {
 	if p.Namespace() == path.IPNSNamespace {
-		return g.allowName(ctx, p.Segments()[1])
+		return x.sites.allowName(p.Segments()[1])
 	}
 	ip, err := path.NewImmutablePath(p)
 	if err != nil {
-		return badCID(err)
+		return answer.BadCID(err)
 	}
 	if err := block.CheckCID(ip.RootCid()); err != nil {
-		return badCID(err)
+		return answer.BadCID(err)
 	}
-	return g.allowContent(ctx, ip)
+	return g.allowContent(ctx, x, ip)
 }
 
 // allowName admits the names that the sites use. Others are not even looked up,
 // unless the gateway is open.
-func (g *Gateway) allowName(ctx context.Context, name string) *failure {
-	sites, canonical := recordOf(ctx).sites, canonicalName(name)
+func (sites *siteTable) allowName(name string) *answer.Failure {
+	canonical := canonicalName(name)
 	if sites.opts.Serve == ServeAny {
 		return nil
 	}
@@ -195,52 +60,57 @@ func (g *Gateway) allowName(ctx context.Context, name string) *failure {
 	if _, ok := sites.names[canonical]; ok && sites.opts.Serve == ServeSites {
 		return nil
 	}
-	return &failure{
-		status: http.StatusForbidden,
-		text:   fmt.Sprintf("name %q is not served here: this edge serves only the names of its sites (gateway.serve: %s)", abbreviate(name), sites.opts.Serve),
+	return &answer.Failure{
+		Status: http.StatusForbidden,
+		Text:   fmt.Sprintf("name %q is not served here: this edge serves only the names of its sites (gateway.serve: %s)", answer.Abbreviate(name), sites.opts.Serve),
 	}
 }
 
-func (g *Gateway) allowContent(ctx context.Context, ip path.ImmutablePath) *failure {
-	root, serve := ip.RootCid(), recordOf(ctx).sites.opts.Serve
+func (g *Gateway) allowContent(ctx context.Context, x *exchange, ip path.ImmutablePath) *answer.Failure {
+	root, serve := ip.RootCid(), x.sites.opts.Serve
 	switch {
 	case serve == ServeAny, g.pins.Pinned(root):
 		return nil
-	case root.Equals(bgw.EmptyIdentityCID):
+	case root.Equals(emptyCID):
 		// The specification's probe for a trustless gateway: no bytes at all.
 		return nil
 	case serve == ServePinned:
 		return refusal(root, "its pinned content", serve)
 	}
-	roots := g.siteRoots(ctx)
+	roots := g.siteRoots(ctx, x.sites)
 	for _, r := range roots {
 		if strings.HasPrefix(ip.String()+"/", r.String()+"/") || isRoot(r, root) {
-			recordOf(ctx).bySite = true
+			x.bySite, x.partly = true, len(r.Segments()) > 2
+		}
+		if x.bySite && !x.partly {
 			return nil
 		}
 	}
-	return g.allowInner(ctx, root, roots)
+	if x.bySite {
+		return nil
+	}
+	return g.allowInner(ctx, x, root, roots)
 }
 
 // allowInner admits a CID from inside a site's tree.
-func (g *Gateway) allowInner(ctx context.Context, c cid.Cid, roots []path.ImmutablePath) *failure {
+func (g *Gateway) allowInner(ctx context.Context, x *exchange, c cid.Cid, roots []path.ImmutablePath) *answer.Failure {
 	switch g.trees.contains(ctx, roots, c) {
 	case treeHas:
-		recordOf(ctx).bySite = true
+		x.bySite = true
 		return nil
 	case treeUnknown:
-		return &failure{
-			status: http.StatusServiceUnavailable, retryAfter: 10 * time.Second,
-			text: fmt.Sprintf("content %s may belong to a site whose tree is still being read; try again soon", c),
+		return &answer.Failure{
+			Status: http.StatusServiceUnavailable, RetryAfter: 10 * time.Second,
+			Text: fmt.Sprintf("content %s may belong to a site whose tree is still being read; try again soon", c),
 		}
 	}
-	return refusal(c, "its sites and pinned content", recordOf(ctx).sites.opts.Serve)
+	return refusal(c, "its sites and pinned content", x.sites.opts.Serve)
 }
 
-func refusal(c cid.Cid, serves string, policy ServePolicy) *failure {
-	return &failure{
-		status: http.StatusForbidden,
-		text:   fmt.Sprintf("content %s is not served here: this edge serves only %s (gateway.serve: %s)", c, serves, policy),
+func refusal(c cid.Cid, serves string, policy ServePolicy) *answer.Failure {
+	return &answer.Failure{
+		Status: http.StatusForbidden,
+		Text:   fmt.Sprintf("content %s is not served here: this edge serves only %s (gateway.serve: %s)", c, serves, policy),
 	}
 }
 
@@ -251,11 +121,11 @@ func isRoot(root path.ImmutablePath, c cid.Cid) bool {
 
 // siteRoots returns where the sites' content is now. Names that have not been
 // resolved lately are resolved, one lookup at a time for each, however many ask.
-func (g *Gateway) siteRoots(ctx context.Context) []path.ImmutablePath {
+func (g *Gateway) siteRoots(ctx context.Context, table *siteTable) []path.ImmutablePath {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	sites := recordOf(ctx).sites.list
+	sites := table.list
 	found := make([]path.ImmutablePath, len(sites))
 	known := make([]bool, len(sites))
 	var lookups sync.WaitGroup
@@ -285,10 +155,10 @@ func (g *Gateway) refresh(ctx context.Context, s *site) {
 		if _, _, stale := s.current(time.Now()); !stale {
 			return nil, nil // the flight before this one landed just now
 		}
-		// Not the visitor's context: others wait for the same answer.
-		bounded, cancel := context.WithTimeout(g.ctx, g.service.patience())
+		// Not the visitor's conText: others wait for the same answer.
+		bounded, cancel := context.WithTimeout(g.ctx, g.source.Patience())
 		defer cancel()
-		root, ttl, err := g.backend.names.Resolve(bounded, s.target())
+		root, ttl, err := g.names.Resolve(bounded, s.target())
 		if err != nil {
 			s.unresolved()
 			g.log.Warn("resolve site", "site", s.host, "err", err)

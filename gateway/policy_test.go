@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -330,22 +329,6 @@ func TestCanonicalNames(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", in, got, want)
 		}
 	}
-	if _, ok := rootOf(mustImmutable(t, "/ipfs/bafkqaaa/a/b"), "/b"); !ok {
-		t.Error("rootOf")
-	}
-}
-
-func mustImmutable(t *testing.T, s string) path.ImmutablePath {
-	t.Helper()
-	p, err := path.NewPath(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ip, err := path.NewImmutablePath(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ip
 }
 
 func TestOneWalkForAllWhoAskAndAfterAReload(t *testing.T) {

@@ -8,24 +8,21 @@ import (
 
 // believeProxies applies X-Forwarded-For, -Host and -Proto, or Forwarded
 // (RFC 7239), when the peer is a trusted proxy, and removes them all before
-// anything else sees them: boxo would believe them from anyone.
-func (g *Gateway) believeProxies(next http.Handler) http.Handler {
+// anything else sees them.
+func believeProxies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := recordOf(r.Context())
-		fwd, client := rec.sites.believe(r)
+		x := exchangeOf(r)
+		fwd, client := x.sites.believe(r)
 		for name := range r.Header {
 			if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 				delete(r.Header, name)
 			}
 		}
-		rec.client = client
+		x.client = client
 		if fwd.host != "" {
 			r.Host = fwd.host
 		}
-		rec.host = r.Host
-		if fwd.proto == "https" || fwd.proto == "http" {
-			r.Header.Set("X-Forwarded-Proto", fwd.proto)
-		}
+		x.host, x.https = r.Host, fwd.proto == "https"
 		next.ServeHTTP(w, r)
 	})
 }

@@ -53,18 +53,14 @@ func (g *Gateway) Prepare(opts Options) (apply func(), err error) {
 func (g *Gateway) replace(t *siteTable) {
 	g.replacing.Lock()
 	defer g.replacing.Unlock()
-	g.misses.resize(t.opts.MaxRequests)
-	g.service.timeout.Store(int64(t.opts.RetrievalTimeout))
+	g.source.Limit(t.opts.MaxRequests, t.opts.RetrievalTimeout, !t.opts.HotBodies)
 	was := g.sites.Load()
 	t.carryOver(was)
 	g.sites.Store(t)
 	bodies := g.hotBodies.Swap(t.opts.HotBodies)
-	if g.hot == nil {
-		return
-	}
-	g.hot.resize(t.opts.HotBytes)
+	g.hot.Resize(t.opts.HotBytes)
 	if bodies != t.opts.HotBodies || !t.answersLike(was) {
-		g.hot.clear()
+		g.hot.Clear()
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/gateway/coding"
 )
 
 // reload puts changed options in force.
@@ -28,8 +29,13 @@ func (e *edge) reload(change func(*Options)) {
 	apply()
 }
 
-func (e *edge) kept() int {
-	_, n := e.hot.size()
+// kept returns how many pages are kept.
+func (e *edge) kept() (n int) {
+	for _, entry := range e.hot.All() {
+		if _, ok := entry.Value.(*hotPage); ok {
+			n++
+		}
+	}
 	return n
 }
 
@@ -236,12 +242,12 @@ func TestReloadOfBodiesIsOneOfForms(t *testing.T) {
 					t.Fatalf("got %d %v", a.StatusCode, a.Header)
 				}
 			}
-			if bytes, _ := e.hot.size(); !bodies && bytes > int64(len(text)) {
+			if bytes, _ := e.hot.Size(); !bodies && bytes > int64(len(text)) {
 				t.Errorf("%d bytes are kept", bytes)
 			}
 			forms := 0
-			for en := e.hot.newest; en != nil; en = en.older {
-				if en.form != nil {
+			for _, entry := range e.hot.All() {
+				if _, ok := entry.Value.(*coding.Form); ok {
 					forms++
 				}
 			}

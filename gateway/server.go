@@ -67,10 +67,15 @@ func (g *Gateway) newServer(conns *wires) (*http.Server, error) {
 		// every slow download. The response writer bounds stalls instead.
 		Protocols: protocols,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 250,
-			WriteByteTimeout:     g.opts.WriteTimeout,
-			SendPingTimeout:      g.opts.IdleTimeout,
-			PingTimeout:          g.opts.WriteTimeout,
+			// The least that is recommended (RFC 9113, section 6.5.2): a client can hold
+			// each of them open with a closed window.
+			MaxConcurrentStreams: 100,
+			// Nothing here reads a body. These are the smallest windows that there are.
+			MaxReceiveBufferPerConnection: 1<<16 - 1,
+			MaxReceiveBufferPerStream:     1 << 12,
+			WriteByteTimeout:              g.opts.WriteTimeout,
+			SendPingTimeout:               g.opts.IdleTimeout,
+			PingTimeout:                   g.opts.WriteTimeout,
 		},
 		ConnContext: remember,
 		ConnState:   nextRequest,

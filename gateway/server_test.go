@@ -159,7 +159,7 @@ func TestCutShort(t *testing.T) {
 		}
 		return nil
 	})
-	e.blockServiceParallel(1)
+	e.opts.FetchParallel = 1
 	addr, _, _ := e.serve()
 	get := func(coding string) *http.Response {
 		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/ipfs/"+bigFile.String()+"?filename=a.txt", nil)
@@ -187,8 +187,6 @@ func TestCutShort(t *testing.T) {
 		t.Errorf("got %d, %q, %v, %v", resp.StatusCode, b, resp.Header, err)
 	}
 }
-
-func (e *edge) blockServiceParallel(n int) { e.trees.blocks.parallel = n }
 
 func TestStalledClientIsCutOff(t *testing.T) {
 	e := newEdge(t, func(o *Options, e *edge) { o.WriteTimeout = 50 * time.Millisecond })
@@ -272,7 +270,7 @@ func TestUnencryptedHTTP2(t *testing.T) {
 		}
 		return nil
 	})
-	e.blockServiceParallel(1)
+	e.opts.FetchParallel = 1
 	addr, _, _ := e.serve()
 	tr := &http.Transport{Protocols: new(http.Protocols)}
 	tr.Protocols.SetUnencryptedHTTP2(true)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
+	"github.com/shoal-cdn/shoal/gateway/answer"
 )
 
 // treeIndex knows which CIDs lie inside the sites' trees.
@@ -31,7 +32,7 @@ import (
 // changes with each start, so that nobody can search for content that collides.
 type treeIndex struct {
 	ctx     context.Context
-	blocks  *blockService
+	blocks  *answer.Source
 	resolve func(context.Context, path.ImmutablePath) (cid.Cid, error)
 	log     *slog.Logger
 	seed    maphash.Seed
@@ -76,9 +77,9 @@ const (
 	treeUnknown // a tree could not be read, or not yet
 )
 
-func newTreeIndex(ctx context.Context, service *blockService, resolve func(context.Context, path.ImmutablePath) (cid.Cid, error), log *slog.Logger) *treeIndex {
+func newTreeIndex(ctx context.Context, source *answer.Source, resolve func(context.Context, path.ImmutablePath) (cid.Cid, error), log *slog.Logger) *treeIndex {
 	return &treeIndex{
-		ctx: ctx, blocks: service, resolve: resolve, log: log,
+		ctx: ctx, blocks: source, resolve: resolve, log: log,
 		seed: maphash.MakeSeed(), most: maxTreeHashes, wait: treePatience,
 		walking: make(chan struct{}, maxTreeWalks), trees: map[string]*tree{},
 	}
@@ -180,15 +181,14 @@ func (x *treeIndex) walk(root path.ImmutablePath) (hashes []uint64, err error) {
 	case <-x.ctx.Done():
 		return nil, x.ctx.Err()
 	}
-	ctx := withRecord(x.ctx, &requestRecord{start: time.Now(), sites: &siteTable{}, walk: true})
-	top, err := x.resolve(ctx, root)
+	top, err := x.resolve(x.ctx, root)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", root, err)
 	}
 	limits := dag.DefaultLimits()
 	limits.Blocks, limits.Parallel, limits.ParallelBytes = x.most, treeParallel, treeParallelBytes
-	v := treeVisitor{x: x}
-	if err := dag.NewWalk(limits, &v).Run(ctx, top); err != nil {
+	v := treeVisitor{x: x, reads: x.blocks.Walk()}
+	if err := dag.NewWalk(limits, &v).Run(x.ctx, top); err != nil {
 		return nil, fmt.Errorf("the DAG of %s: %w", top, err)
 	}
 	if x.exceeded(len(v.hashes)) {
@@ -213,6 +213,7 @@ func (x *treeIndex) exceeded(n int) bool {
 // treeVisitor writes down which CIDs a walk comes by.
 type treeVisitor struct {
 	x      *treeIndex
+	reads  *answer.Reads
 	hashes []uint64
 }
 
@@ -221,7 +222,7 @@ func (v *treeVisitor) Glance(context.Context, dag.Visit) (int64, bool, error) { 
 
 // Read implements [dag.Visitor].
 func (v *treeVisitor) Read(ctx context.Context, at dag.Visit) ([]byte, error) {
-	b, err := v.x.blocks.GetBlock(ctx, at.CID)
+	b, err := v.reads.Get(ctx, at.CID)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", at.CID, err)
 	}
@@ -234,9 +235,8 @@ func (v *treeVisitor) After(_ context.Context, at dag.Visited) error {
 	if at.Fresh {
 		v.hashes = append(v.hashes, v.x.hash(at.CID))
 	}
-	f, failed := asFailure(at.Err)
 	switch {
-	case failed && ipld.IsNotFound(f.cause), errors.Is(at.Err, dag.ErrMalformed), errors.Is(at.Err, dag.ErrCodec), errors.Is(at.Err, block.ErrUnsupported):
+	case ipld.IsNotFound(at.Err), errors.Is(at.Err, dag.ErrMalformed), errors.Is(at.Err, dag.ErrCodec), errors.Is(at.Err, block.ErrUnsupported):
 		return nil
 	}
 	return at.Err

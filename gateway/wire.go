@@ -196,12 +196,73 @@ var statusLines = map[int]string{
 	http.StatusNotModified:    "HTTP/1.1 304 Not Modified\r\n",
 }
 
-// appendHead appends header fields.
-func appendHead(b []byte, fields []headerField) []byte {
-	for _, f := range fields {
-		b = appendField(b, f.name, f.value[0])
+// joined is how much of a body, in bytes, is copied behind its head: as much as fits
+// into one segment on its way through the kernel. That is cheaper than to hand over
+// two pieces, and than a first write that wakes the reader for little.
+const joined = 64 << 10
+
+// writeWire writes the answer to the connection.
+func (d *delivery) writeWire(w *wire, body []byte) {
+	d.x.leaves(d.Status)
+	pooled, _ := d.g.buffers.Get().(*[]byte)
+	if pooled == nil {
+		pooled = new([]byte)
 	}
-	return b
+	b := d.appendHead((*pooled)[:0])
+	head := len(b)
+	b = append(b, body[:min(joined, len(body))]...)
+	n, err := w.Write(b)
+	// The buffer is not kept for as long as a slow client takes for the rest.
+	*pooled = b
+	d.g.buffers.Put(pooled)
+	if err == nil && len(body) > joined {
+		var m int
+		m, err = w.Write(body[joined:])
+		n += m
+	}
+	w.answered.Store(true)
+	d.x.bytes = int64(max(0, n-head))
+	if d.x.err = err; err != nil {
+		_ = w.Conn.Close() // half an answer is out: nothing can follow it
+	}
+}
+
+// appendHead appends the whole head, with the empty line.
+func (d *delivery) appendHead(b []byte) []byte {
+	b = append(b, statusLines[d.Status]...)
+	switch {
+	case d.Status == http.StatusNotModified:
+		b = append(b, d.HeadAgain...)
+	case d.Form != nil:
+		b = append(b, d.Head...)
+		b = append(b, d.Form.Head()...)
+	default:
+		b = append(b, d.Head...)
+		if d.Size >= 0 {
+			b = append(b, "Content-Length: "...)
+			b = strconv.AppendInt(b, d.Span.To-d.Span.From, 10)
+			b = append(b, "\r\n"...)
+		}
+	}
+	b = appendField(b, "Etag", d.tag())
+	if d.Status == http.StatusPartialContent {
+		b = append(b, "Content-Range: bytes "...)
+		b = strconv.AppendInt(b, d.Span.From, 10)
+		b = append(b, '-')
+		b = strconv.AppendInt(b, d.Span.To-1, 10)
+		b = append(b, '/')
+		b = strconv.AppendInt(b, d.Size, 10)
+		b = append(b, "\r\n"...)
+	}
+	if control := d.cacheControl(); control != "" {
+		b = appendField(b, "Cache-Control", control)
+	}
+	b = appendField(b, "Cache-Status", d.x.cacheStatus()[0])
+	b = append(b, "Server-Timing: "...)
+	b = d.x.appendTiming(b)
+	b = append(b, "\r\nDate: "...)
+	b = d.x.start.UTC().AppendFormat(b, http.TimeFormat)
+	return append(b, "\r\n\r\n"...)
 }
 
 func appendField(b []byte, name, value string) []byte {
@@ -211,68 +272,15 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// joined is how much of a body, in bytes, is copied behind its head: as much as fits
-// into one segment on its way through the kernel. That is cheaper than to hand over
-// two pieces, and than a first write that wakes the reader for little.
-const joined = 64 << 10
-
-// writeWire writes the response to the connection.
-func (h *hit) writeWire(w *wire, status int, timing string, body []byte) (int64, error) {
-	pooled, _ := h.g.buffers.Get().(*[]byte)
-	if pooled == nil {
-		pooled = new([]byte)
+// abort has the connection of a message that was cut say so where its end is all that a
+// client can see of it: in HTTP/1.0, which has no chunks, an orderly close would make it
+// complete.
+func abort(r *http.Request) {
+	w := wireOf(r)
+	if w == nil || r.ProtoMinor > 0 {
+		return
 	}
-	b := h.appendResponseHead((*pooled)[:0], status, timing)
-	head := len(b)
-	b = append(b, body[:min(joined, len(body))]...)
-	n, err := w.Write(b)
-	// The buffer is not kept for as long as a slow client takes for the rest.
-	*pooled = b
-	h.g.buffers.Put(pooled)
-	if err == nil && len(body) > joined {
-		var m int
-		m, err = w.Write(body[joined:])
-		n += m
+	if c, ok := w.Conn.(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(0)
 	}
-	w.answered.Store(true)
-	if err != nil {
-		_ = w.Conn.Close() // half an answer is out: nothing can follow it
-	}
-	return int64(max(0, n-head)), err
-}
-
-// appendResponseHead appends the whole head, with the empty line.
-func (h *hit) appendResponseHead(b []byte, status int, timing string) []byte {
-	r := h.route
-	b = append(b, statusLines[status]...)
-	switch {
-	case status == http.StatusNotModified:
-		b = append(b, r.headNotAgain...)
-	case h.form != nil:
-		b = append(b, r.head...)
-		b = append(b, h.form.head...)
-	default:
-		b = append(b, r.head...)
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, h.span.to-h.span.from, 10)
-		b = append(b, "\r\n"...)
-	}
-	b = appendField(b, "Etag", h.tag())
-	if status == http.StatusPartialContent {
-		b = append(b, "Content-Range: bytes "...)
-		b = strconv.AppendInt(b, h.span.from, 10)
-		b = append(b, '-')
-		b = strconv.AppendInt(b, h.span.to-1, 10)
-		b = append(b, '/')
-		b = strconv.AppendInt(b, r.size, 10)
-		b = append(b, "\r\n"...)
-	}
-	if control := h.cacheControl(); control != "" {
-		b = appendField(b, "Cache-Control", control)
-	}
-	b = appendField(b, "Cache-Status", h.cacheStatus()[0])
-	b = appendField(b, "Server-Timing", timing)
-	b = append(b, "Date: "...)
-	b = h.begin.UTC().AppendFormat(b, http.TimeFormat)
-	return append(b, "\r\n\r\n"...)
 }

@@ -21,6 +21,12 @@
 //     one LRU cache, computed, with as many bytes as all edges' memory and disk
 //     together, on the same sequence. Its bytes are those of the content alone, while
 //     an edge's limits count overhead too.
+//   - keep: one edge with a memory of 32 MiB and a disk of 64 MiB, 12 pages asked for 100
+//     times each among 500 files of 200 kB asked for once, one request at a time. Then
+//     it is restarted cleanly with its origin off: how many of the pages, and of the last
+//     100 files, it still answers. Hits in memory count as uses on the disk, which cannot
+//     be switched off; what they cost with it is shown as hits per second of waiting for
+//     them, while the files come in.
 //   - block: one cold block of 64 KiB at a time from a sibling, through HTTP, and as
 //     the asking edge measures it itself (interpolated in the histogram
 //     shoal_swarm_sibling_seconds). Nothing else is going on.

@@ -50,7 +50,7 @@ type benchCase struct {
 }
 
 var cases = []benchCase{
-	{"cold", (*bench).cold}, {"order", (*bench).order}, {"zipf", (*bench).zipf}, {"block", (*bench).block},
+	{"cold", (*bench).cold}, {"order", (*bench).order}, {"zipf", (*bench).zipf}, {"keep", (*bench).keep}, {"block", (*bench).block},
 	{"large", (*bench).large}, {"kill", (*bench).kill}, {"freeze", (*bench).freeze}, {"roll", (*bench).roll},
 }
 

@@ -13,7 +13,11 @@ import (
 // A benchCase is one request, made over and over.
 type benchCase struct {
 	name string
+	// path is what is asked for; in the part "first" a format of two numbers, with a
+	// slash at its end when it stands for a folder.
 	path string
+	// size is how many bytes each file of a case of the part "first" has.
+	size int64
 	// from and to are the first and last byte of a range; to = 0: no range.
 	from, to int64
 	// revalidate sends the ETag of a first answer, and expects 304.
@@ -67,6 +71,12 @@ var parts = []part{
 		}},
 	{name: "large", title: "A range in the middle of a large file, warm", run: (*bench).large, fromDisk: true, cases: []benchCase{
 		{name: "64 KiB in the middle", path: "/large.bin"},
+	}},
+	{name: "first", title: "First answers", run: (*bench).first, cases: []benchCase{
+		{name: "first 4 KiB", path: "/4k/%02d/%02d.bin", size: 4 << 10},
+		{name: "first 100 KiB", path: "/100k/%02d/%02d.bin", size: 100 << 10},
+		{name: "first 4 KiB, six folders down", path: "/deep/%02d/%02d/c/d/e/4k.bin", size: 4 << 10},
+		{name: "first page of 100 entries", path: "/pages/%02d/%02d/"},
 	}},
 	{name: "budget", title: "More content than memory", run: (*bench).budget},
 	{name: "misses", title: "Hits while misses saturate the edge", run: (*bench).beside, files: map[string]int64{"4k.bin": 4 << 10}},

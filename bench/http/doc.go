@@ -9,9 +9,9 @@
 // open files kept and no log: what C and the kernel can do, without an access log
 // and with a fifth of the header fields. The edge runs with its default settings, but
 // for ports and folder; the content was added to it and is fronted as a site. Every
-// file is asked for before anything is measured. Each case is warmed up, then the
-// sides are measured in turn, round after round, so that whatever else the machine
-// does hits all. What counts is the ratio: each round's, and of those the median.
+// file is asked for before anything is measured, but for the part "first". Each case
+// is warmed up, then the sides are measured in turn, round after round, so that whatever
+// else the machine does hits all. What counts is the ratio: each round's, and of those the median.
 //
 // The load comes from wrk where it is installed, with one thread, else from this
 // process; both keep connections alive and have one request at a time on each. It
@@ -27,9 +27,26 @@
 //	disk     an edge that keeps no content in memory against http.ServeContent of
 //	         plain files, with both sides' files in the kernel's page cache
 //	large    64 KiB in the middle of a file of 5 GiB, against the same plain file
+//	first    the first answer to each of many files and pages, see below
 //	budget   more content than memory: processor time per GB, and resident memory
 //	misses   how long hits take while the edge has misses to answer, see below
 //	start    from the start of the process to the first answer, a million blocks stored
+//
+// # First answers
+//
+// The content was added to the edge, which has been started anew since then: it is on
+// the edge's disk, in the kernel's page cache as are the bare server's plain files
+// (http.ServeFile), and nothing of it in memory. Everything is asked for once, by the
+// site's name and over kept connections, which were opened by asking for a file that is
+// not counted. There are as many rounds as elsewhere, each with new processes on both
+// sides, but -round does not count: a round is over when everything was asked for. Files
+// are a hundred in a folder, two folders down; those six folders down have five of these
+// for themselves. A page is the listing of a folder of 100 files, and beside it stands
+// the plainer one that net/http makes. The load is the built-in generator's. Times are
+// until the body was there whole. Ratios are those of the bare server's time to the
+// edge's, round by round: 1 is as fast, 0.5 takes twice as long. /proc counts processor
+// time in hundredths of a second, so that of all rounds is put together. Two programs
+// are compared (-binary) by their ratios in turns of some runs each.
 //
 // # Hits beside misses
 //
@@ -43,6 +60,9 @@
 // and say how much of the former is due to sharing the processors. Latencies are the
 // built-in generator's, with all connections busy all the time.
 //
+// # What is compared
+//
 // Each body is compared with the file once at the start of a case, and its length
-// every time; wrk's are by their sum.
+// every time; wrk's are by their sum. In the part "first" every body is compared, by a
+// hash; a page must have the names of all files in the folder, in order.
 package main

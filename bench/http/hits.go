@@ -66,7 +66,11 @@ func (b *bench) large(ctx context.Context, p part) error {
 // startSides starts the bare server, the edge, and nginx where it is installed. It
 // returns what it started also with an error.
 func (b *bench) startSides(ctx context.Context, p part, files string) ([]*server, error) {
-	bare, err := b.startBare(ctx, files, p.fromDisk)
+	mode := "bare"
+	if p.fromDisk {
+		mode = "files"
+	}
+	bare, err := b.startBare(ctx, files, mode)
 	if err != nil {
 		return nil, fmt.Errorf("start the bare server: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,13 +52,24 @@ func dial(addr string) (*client, error) {
 
 // answer is the head of a response.
 type answer struct {
-	status int
-	length int64
-	etag   string
+	status  int
+	length  int64 // of the body; -1 when it is chunked
+	etag    string
+	chunked bool
 }
 
-// ask sends a request and reads the head of the answer.
+// ask sends a request and reads the head of the answer, which must say how long its
+// body is.
 func (c *client) ask(request []byte) (answer, error) {
+	a, err := c.askAny(request)
+	if err == nil && a.chunked {
+		return answer{}, errors.New("the body has no Content-Length")
+	}
+	return a, err
+}
+
+// askAny is ask for answers that may be chunked.
+func (c *client) askAny(request []byte) (answer, error) {
 	if _, err := c.conn.Write(request); err != nil {
 		return answer{}, err
 	}
@@ -89,16 +101,34 @@ func (c *client) ask(request []byte) (answer, error) {
 		case "etag":
 			a.etag = string(value)
 		case "transfer-encoding":
-			return answer{}, errors.New("the body has no Content-Length")
+			a.chunked = true
 		}
 	}
 	if a.status == 304 {
 		a.length = 0
 	}
-	if a.length < 0 {
+	if a.length < 0 && !a.chunked {
 		return answer{}, errors.New("the answer has no Content-Length")
 	}
 	return a, nil
+}
+
+// body reads a body whole and puts it into the buffer, in place of what was there.
+func (c *client) body(a answer, into *bytes.Buffer) error {
+	into.Reset()
+	if !a.chunked {
+		_, err := io.CopyN(into, c.r, a.length)
+		return err
+	}
+	if _, err := into.ReadFrom(httputil.NewChunkedReader(c.r)); err != nil {
+		return err
+	}
+	for { // the trailer, which ends with an empty line
+		line, err := c.r.ReadSlice('\n')
+		if err != nil || len(bytes.TrimRight(line, "\r\n")) == 0 {
+			return err
+		}
+	}
 }
 
 // drop reads a body without looking at it.

@@ -29,6 +29,7 @@ type Options struct {
 	Load        string        // wrk or builtin; "" is wrk where it is installed
 	Large       int64         // bytes of the file of the part "large"
 	Blocks      int           // in the store of the part "start"
+	Files       int           // that each case of the part "first" asks for; of pages a quarter
 	Profile     string        // a folder for a profile of the edge in each case; "" for none
 }
 
@@ -50,6 +51,8 @@ func main() {
 			exit(serveBare(args[0], args[1]))
 		case mode == "files" && len(args) == 2:
 			exit(serveFiles(args[0], args[1]))
+		case mode == "plain" && len(args) == 2:
+			exit(servePlain(args[0], args[1]))
 		case mode == "crowd" && len(args) == 1:
 			exit(serveCrowd(args[0]))
 		}
@@ -65,6 +68,7 @@ func main() {
 	flag.StringVar(&o.Load, "load", "", "`wrk` or builtin: where the load comes from (default: wrk where it is installed)")
 	flag.Int64Var(&o.Large, "large", 5<<30, "the `BYTES` of the file of the part large")
 	flag.IntVar(&o.Blocks, "blocks", 1_000_000, "how `MANY` blocks the store of the part start holds")
+	flag.IntVar(&o.Files, "files", 2000, "how `MANY` files each case of the part first asks for; of pages a quarter")
 	flag.StringVar(&o.Profile, "profile", "", "a `FOLDER` for a processor profile of the edge in each case; slows it down a little")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,9 +85,9 @@ func exit(err error) {
 }
 
 func (o Options) validate() error {
-	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 || o.Large < 1<<20 || o.Blocks < 1 {
-		return fmt.Errorf("connections %d, rounds %d, round %s, large %d, blocks %d: expected positive numbers, and a large file of at least 1 MiB",
-			o.Connections, o.Rounds, o.Round, o.Large, o.Blocks)
+	if o.Connections < 1 || o.Rounds < 1 || o.Round <= 0 || o.Large < 1<<20 || o.Blocks < 1 || o.Files < minFiles || o.Files > maxFiles {
+		return fmt.Errorf("connections %d, rounds %d, round %s, large %d, blocks %d, files %d: expected positive numbers, a large file of at least 1 MiB, and %d to %d files",
+			o.Connections, o.Rounds, o.Round, o.Large, o.Blocks, o.Files, minFiles, maxFiles)
 	}
 	if o.Load != "" && o.Load != "wrk" && o.Load != "builtin" {
 		return fmt.Errorf("load: %q: expected wrk or builtin", o.Load)

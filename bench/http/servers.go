@@ -89,14 +89,11 @@ func self(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	return exec.CommandContext(ctx, program, args...), nil
 }
 
-func (b *bench) startBare(ctx context.Context, files string, fromDisk bool) (*server, error) {
+// startBare starts this program as a bare server, in its mode bare, files or plain.
+func (b *bench) startBare(ctx context.Context, files, mode string) (*server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
-	}
-	mode := "bare"
-	if fromDisk {
-		mode = "files"
 	}
 	cmd, err := self(ctx, mode, files, addr)
 	if err != nil {
@@ -181,6 +178,16 @@ func serveFiles(folder, addr string) error {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		http.ServeContent(w, r, "", time.Time{}, f)
 	}))
+}
+
+// servePlain serves a folder from disk until it is killed.
+func servePlain(folder, addr string) error { return http.ListenAndServe(addr, plain(folder)) }
+
+// plain gives files and listings of folders as net/http does by itself.
+func plain(folder string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, filepath.Join(folder, filepath.FromSlash(filepath.Clean("/"+r.URL.Path))))
+	})
 }
 
 // serveBare serves the files in a folder from memory until it is killed.
