@@ -288,14 +288,6 @@ func (c *Cache) Delete(ctx context.Context, id cid.Cid) (int64, error) {
 	return int64(max(size, 0)), nil
 }
 
-// Clear forgets every block in memory, and sees to it that the fetches under way now
-// do not bring any back.
-func (c *Cache) Clear() {
-	for _, sh := range c.shards {
-		sh.clear()
-	}
-}
-
 // Close cancels the fetches under way, waits until they have ended, forgets every
 // block in memory and withdraws the metrics. Get afterwards returns [ErrClosed].
 func (c *Cache) Close() error {

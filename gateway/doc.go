@@ -44,9 +44,21 @@
 // All of it is bounded in bytes, keys included ([Options.HotBytes]), and borrows what it uses
 // from the block cache's budget. An answer stands for the blocks that it was made of, shares
 // its bytes with them and keeps them found in memory; a hit is a use of them all, once a
-// second. On HTTP/1.1 the answer goes to the connection with a header that is ready
-// (wire.go). A differential test holds requests that find everything kept against those
+// second. A differential test holds requests that find everything kept against those
 // that find nothing.
+//
+// # The hot lane
+//
+// Most requests are for a page that is kept, in HTTP/1.1, with nothing unusual in them. They
+// need no server: conn.go reads them, package lane recognises them, and the answer goes out with
+// a header that is ready, in one write. The lane replaces net/http's part of such a request's way
+// and nothing else; the access log, metrics, Cache-Status, deadlines for clients that stall and
+// the drain are as everywhere. It is a recogniser: with the first bytes that it does not take,
+// or a page that is not kept, the connection goes to net/http, with the bytes that were read,
+// untouched. So what is malformed, what a body is and where the next request begins is decided in
+// one place. After an answer with nothing unusual in it, whose end both sides know, the
+// connection comes back, so a visitor's misses do not make his hits slow. An idle connection has
+// no buffer.
 //
 // # Content codings
 //

@@ -40,6 +40,8 @@ type exchange struct {
 	err       error // of the connection
 	cut       bool  // the connection must be cut: the answer is not whole
 	plain     bool  // see isPlain
+	wire      *wire // the connection, in the hot lane
+	last      bool  // the answer says that the connection ends
 }
 
 type exchangeKey struct{}
@@ -68,9 +70,13 @@ func (g *Gateway) conclude(p any, w http.ResponseWriter, r *http.Request, x *exc
 	}
 	g.metrics.inFlight.Add(-1)
 	g.account(x, r, line)
-	if x.cut {
+	switch {
+	case x.wire != nil: // the hot lane closes its connections itself
+	case x.cut:
 		abort(r)
 		panic(http.ErrAbortHandler)
+	default:
+		g.takeBack(w, r, x)
 	}
 }
 

@@ -91,6 +91,8 @@ type Gateway struct {
 	coder   *coding.Coder // nil when nothing is encoded
 	buffers sync.Pool     // of *[]byte, for answers
 
+	readBuffers sync.Pool // of *[]byte, for requests
+
 	// draining has every answer tell its client that the connection ends, see LameDuck.
 	draining atomic.Bool
 	lookups  singleflight.Group
@@ -174,8 +176,10 @@ func (g *Gateway) observe(sites *siteTable) func(http.Handler) http.Handler {
 
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if g.hot != nil && g.serveHot(w, r) {
-		return
+	if g.hot != nil {
+		if _, ok := g.serveHot(w, nil, r); ok {
+			return
+		}
 	}
 	g.sites.Load().handler.ServeHTTP(w, r)
 }

@@ -38,21 +38,30 @@ type delivery struct {
 	broken  error  // why the content could not be read in one piece
 }
 
-// give answers a request with a: hot or cold, this is the one way.
-func (g *Gateway) give(w http.ResponseWriter, r *http.Request, x *exchange, a *answer.Answer) {
+// deliver begins to answer a request with a.
+func (g *Gateway) deliver(w http.ResponseWriter, r *http.Request, x *exchange, a *answer.Answer) *delivery {
 	d := &delivery{Reply: a.Reply(r.Method, r.Header), g: g, w: w, r: r, x: x}
 	if n := x.named; n != nil && a.Control == "" && n.ttl > 0 {
 		d.control = answer.MaxAge(n.ttl) + a.Stale
 	}
+	return d
+}
+
+// inLane reports whether the hot lane can give the answer: what it has at hand, or can read
+// from blocks.
+func (d *delivery) inLane() bool { return statusLines[d.Status] != "" && d.Stream == nil }
+
+// give answers: hot or cold, this is the one way.
+func (d *delivery) give() {
 	switch {
-	case a.Location != "":
+	case d.Location != "":
 		d.redirect()
 	case d.Status == http.StatusPreconditionFailed:
-		g.fail(w, x, answer.Refuse(d.Status, "the content is not what If-Match or If-Unmodified-Since says"))
+		d.g.fail(d.w, d.x, answer.Refuse(d.Status, "the content is not what If-Match or If-Unmodified-Since says"))
 	case d.Status == http.StatusRequestedRangeNotSatisfiable:
 		// RFC 9110, section 15.5.17.
-		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(a.Size, 10))
-		g.fail(w, x, answer.Refuse(d.Status, "the content has %d bytes, and none of those that were asked for", a.Size))
+		d.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(d.Size, 10))
+		d.g.fail(d.w, d.x, answer.Refuse(d.Status, "the content has %d bytes, and none of those that were asked for", d.Size))
 	case d.Status == http.StatusNotModified:
 		d.send(nil)
 	default:
@@ -91,22 +100,36 @@ func (d *delivery) form() (*coding.Form, []byte) {
 	if !accept.Any() || d.g.coder == nil {
 		return nil, d.Body
 	}
-	content := coding.Content{Name: d.Content, Size: d.Size, AtOnce: d.Body != nil || d.Size <= maxInOne && d.r.Method == http.MethodGet && d.reads().Hold(d.Size)}
-	content.Read = func(ctx context.Context) (body []byte, err error) {
-		switch {
-		case d.Body != nil:
-			return d.Body, nil
-		case ctx == d.r.Context(): // at once; others read when the request may be over
-			body, d.broken = d.File.ReadAll(ctx, d.reads(), d.Size, d.g.opts.FetchParallel)
-			return body, d.broken
+	file, body, size := d.File, d.Body, d.Size
+	content := coding.Content{Name: d.Content, Size: size, Later: func(ctx context.Context) ([]byte, error) {
+		if body != nil {
+			return body, nil
 		}
-		return d.File.ReadAll(ctx, d.g.source.Local(), d.Size, d.g.opts.FetchParallel)
+		return file.ReadAll(ctx, d.g.source.Local(), size, d.g.opts.FetchParallel)
+	}}
+	if body != nil || size <= maxInOne && d.r.Method == http.MethodGet {
+		content.Now = d.inOnePiece
 	}
-	f, body := d.g.coder.Choose(d.r.Context(), &accept, content)
-	if body == nil {
-		body = d.Body
+	f, read := d.g.coder.Choose(d.r.Context(), &accept, content)
+	if read == nil {
+		read = body
 	}
-	return f, body
+	return f, read
+}
+
+// errNotHeld says that no more may be held in memory.
+var errNotHeld = errors.New("the content is too large to be held in one piece now")
+
+// inOnePiece returns the content's bytes.
+func (d *delivery) inOnePiece(ctx context.Context) (body []byte, err error) {
+	if d.Body != nil {
+		return d.Body, nil
+	}
+	if !d.reads().Hold(d.Size) {
+		return nil, errNotHeld
+	}
+	body, d.broken = d.File.ReadAll(ctx, d.reads(), d.Size, d.g.opts.FetchParallel)
+	return body, d.broken
 }
 
 // header sets the fields of the answer.
@@ -154,8 +177,8 @@ func (d *delivery) send(body []byte) {
 	if d.r.Method == http.MethodHead || d.Status == http.StatusNotModified {
 		body = nil
 	}
-	if wire := wireOf(d.r); wire != nil && d.mayWrite() {
-		d.writeWire(wire, body)
+	if d.x.wire != nil {
+		d.writeWire(body)
 		return
 	}
 	to := d.writer()
@@ -163,12 +186,6 @@ func (d *delivery) send(body []byte) {
 	if len(body) > 0 {
 		_, _ = to.Write(body)
 	}
-}
-
-// mayWrite reports whether the answer may go to the connection without net/http,
-// which would add something for these clients, or close the connection.
-func (d *delivery) mayWrite() bool {
-	return d.r.ProtoMinor == 1 && !d.r.Close && d.r.ContentLength == 0 && !d.g.draining.Load() && statusLines[d.Status] != ""
 }
 
 // sendLeaf answers from a leaf of a large file that is in memory, or on the disk when
@@ -293,7 +310,11 @@ func (o *writer) WriteHeader(int) { o.announce() }
 
 // begin sends the header, unless it is out.
 func (o *writer) begin() {
-	if o.x.status == 0 {
+	switch {
+	case o.x.status != 0:
+	case o.x.wire != nil:
+		o.writeWire(nil)
+	default:
 		o.header()
 		o.announce()
 	}
@@ -305,6 +326,7 @@ func (o *writer) announce() {
 		return
 	}
 	o.x.leaves(o.Status)
+	o.x.last = o.x.wire != nil // see wireWriter
 	h := o.w.Header()
 	h["Cache-Status"] = o.x.cacheStatus()
 	h["Server-Timing"] = []string{string(o.x.appendTiming(nil))}
@@ -320,6 +342,13 @@ func (o *writer) announce() {
 func (o *writer) Write(p []byte) (total int, err error) {
 	if !o.failing {
 		o.begin()
+	}
+	if o.x.wire != nil {
+		if total, err = o.x.wire.Write(p); err != nil {
+			o.x.err = errors.Join(o.x.err, err)
+		}
+		o.x.bytes += int64(total)
+		return total, err
 	}
 	for len(p) > 0 {
 		o.extend()
@@ -339,7 +368,7 @@ func (o *writer) Write(p []byte) (total int, err error) {
 // extend gives the client the stall time anew. A connection without deadlines does not
 // stall, and those of our own know by themselves.
 func (o *writer) extend() {
-	if o.r != nil && wireOf(o.r) != nil {
+	if o.x.wire != nil || o.r != nil && wireOf(o.r) != nil {
 		return
 	}
 	_ = o.control.SetWriteDeadline(time.Now().Add(o.g.opts.WriteTimeout))
@@ -348,7 +377,7 @@ func (o *writer) extend() {
 // rest takes the deadline off: on HTTP/2 it resets the stream even while nothing is being
 // written.
 func (o *writer) rest() {
-	if o.http2 || o.r == nil {
+	if o.http2 || o.r == nil && o.x.wire == nil {
 		_ = o.control.SetWriteDeadline(time.Time{})
 	}
 }

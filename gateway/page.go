@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ipfs/boxo/path"
@@ -24,7 +25,36 @@ type hotPage struct {
 	policy verdict
 	named  *nameAnswer  // nil unless a name led here
 	line   slog.Handler // of the access log; nil when there is none
-	entry  *hot.Entry
+
+	mu      sync.Mutex
+	senders int // of a large body, which all of them share
+}
+
+// hold takes what the page's body takes while it is sent, for all who send it together. It
+// reports false when nothing was taken, and nothing may be sent.
+func (p *hotPage) hold(s *answer.Source) bool {
+	if len(p.Body) <= answer.LargePart || !p.OfBlock() {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.senders == 0 && !s.Hold(int64(len(p.Body))) {
+		return false
+	}
+	p.senders++
+	return true
+}
+
+// release is called after the page was sent.
+func (p *hotPage) release(s *answer.Source) {
+	if len(p.Body) <= answer.LargePart || !p.OfBlock() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.senders--; p.senders == 0 {
+		s.Release(int64(len(p.Body)))
+	}
 }
 
 // nameAnswer is what a name led to.
@@ -34,11 +64,11 @@ type nameAnswer struct {
 	ttl   time.Duration
 }
 
-// serveHot answers the request if a page is kept for it. It reports false when nothing was
-// written.
-func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
+// serveHot answers the request if a page is kept for it: through net/http, or in the hot lane,
+// which gives its connection. It reports false when nothing was written.
+func (g *Gateway) serveHot(w http.ResponseWriter, in *wire, r *http.Request) (*exchange, bool) {
 	if !isPlain(r) {
-		return false
+		return nil, false
 	}
 	sites := g.sites.Load()
 	x := &exchange{start: time.Now(), sites: sites, host: r.Host, uri: r.RequestURI}
@@ -53,30 +83,29 @@ func (g *Gateway) serveHot(w http.ResponseWriter, r *http.Request) bool {
 	}
 	e := g.hot.Find(x.host, r.RequestURI)
 	if e == nil {
-		return false
+		return nil, false
 	}
 	p, _ := e.Value.(*hotPage)
 	if p == nil || !g.allows(&p.policy, x.start) || !g.stillNamed(r.Context(), x, p) {
-		return false
+		return nil, false
 	}
+	d := g.deliver(w, r, x, p.Answer)
+	if x.wire = in; in != nil && !d.inLane() || !p.hold(g.source) {
+		return nil, false // which goes step by step, see answer.Source.Hold
+	}
+	defer p.release(g.source)
 	x.label = p.label
 	e.Mark()
 	if p.Used.First(x.start) {
 		g.memory.Use(p.Stands...)
 	}
-	if size := int64(len(p.Body)); size > answer.LargePart && p.OfBlock() {
-		if !g.source.Hold(size) {
-			return false // it goes step by step
-		}
-		defer g.source.Release(size)
-	}
 	g.metrics.inFlight.Add(1)
 	defer func() { g.conclude(recover(), w, r, x, p.line) }()
-	g.give(w, r, x, p.Answer)
+	d.give()
 	if x.failure != nil && x.failure.Status == http.StatusUnprocessableEntity {
 		g.hot.Drop(e) // its map does not fit the blocks
 	}
-	return true
+	return x, true
 }
 
 // stillNamed asks whether the name that led to the page's content still does.
@@ -122,8 +151,7 @@ func (g *Gateway) keep(r *http.Request, x *exchange, a *answer.Answer) {
 		p.line = g.lineOf(x)
 	}
 	charge += int64(3*len(x.uri) + 2*len(x.host) + len(x.path))
-	p.entry = &hot.Entry{Space: strings.Clone(x.host), Key: strings.Clone(x.uri), Value: p, Charge: charge, Blocks: blocks}
-	g.hot.Put(p.entry, x.generation)
+	g.hot.Put(&hot.Entry{Space: strings.Clone(x.host), Key: strings.Clone(x.uri), Value: p, Charge: charge, Blocks: blocks}, x.generation)
 }
 
 // verdict is why the serve policy allows a page, as far as that can change

@@ -92,43 +92,55 @@ func BenchmarkHit(b *testing.B) {
 		h.Set("Content-Length", strconv.Itoa(len(page)))
 		_, _ = io.WriteString(w, page)
 	})}
-	edge, err := e.newServer(nil)
+	srv, err := e.newServer(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	edge.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	srv.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	const get = "GET /page.html HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: bench\r\nAccept: */*\r\n"
 	byPath := "GET /ipfs/" + file.String() + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n\r\n"
 	for _, c := range []struct {
 		name, request string
 		srv           *http.Server
+		lane          *edge
 	}{
-		{"page/bare", get + "\r\n", bare},
-		{"page/edge", get + "\r\n", edge},
-		{"not modified/bare", get + "If-None-Match: " + etag + "\r\n\r\n", bare},
-		{"not modified/edge", get + "If-None-Match: " + etag + "\r\n\r\n", edge},
-		{"in brotli/edge", get + "Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n", edge},
-		{"in gzip/edge", get + "Accept-Encoding: gzip\r\n\r\n", edge},
-		{"by path/edge", byPath, edge},
+		{"page/bare", get + "\r\n", bare, nil},
+		{"page/edge", get + "\r\n", srv, e},
+		{"not modified/bare", get + "If-None-Match: " + etag + "\r\n\r\n", bare, nil},
+		{"not modified/edge", get + "If-None-Match: " + etag + "\r\n\r\n", srv, e},
+		{"in brotli/edge", get + "Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n", srv, e},
+		{"in gzip/edge", get + "Accept-Encoding: gzip\r\n\r\n", srv, e},
+		{"by path/edge", byPath, srv, e},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for _, warm := range []string{get + "\r\n", byPath} {
-				serveReplayed(c.srv, warm, 1) // a 304 is never the first answer of a route
+				serveReplayed(c.lane, c.srv, warm, 1) // a 304 is never the first answer of a route
 			}
 			for _, coding := range []string{"gzip", "br"} {
 				e.get("http://www.example.org/page.html", "Accept-Encoding: "+coding)
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			serveReplayed(c.srv, c.request, b.N)
+			serveReplayed(c.lane, c.srv, c.request, b.N)
 		})
 	}
 }
 
 // serveReplayed has the server answer the request n times on one connection.
-func serveReplayed(srv *http.Server, request string, n int) {
+func serveReplayed(e *edge, srv *http.Server, request string, n int) {
 	conn := &replayed{request: []byte(request), n: n, done: make(chan struct{})}
 	l := &one{conn: make(chan net.Conn, 1), done: conn.done}
 	l.conn <- conn
-	_ = srv.Serve(newWires(l, time.Minute, new(atomic.Bool)))
+	conns := newWires(l, time.Minute, new(atomic.Bool))
+	if e == nil {
+		go func() { _ = srv.Serve(conns) }()
+		w, _ := conns.acceptWire()
+		w.leave(nil)
+	} else {
+		go func() { _ = srv.Serve(conns) }()
+		w, _ := conns.acceptWire()
+		conns.start(func() { e.drive(w, nil) })
+	}
+	<-conn.done
+	conns.stop()
 }

@@ -115,13 +115,25 @@ func (d *readDeadline) end(n int) {
 	d.mu.Unlock()
 }
 
+// busy says that the next request has begun already.
+func (d *readDeadline) busy() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.silent = false
+}
+
 // Read reads from the connection until the deadline.
 func (d *readDeadline) Read(p []byte) (int, error) {
+	return d.do(func() (int, error) { return d.conn.Read(p) })
+}
+
+// do has read read from the connection until the deadline.
+func (d *readDeadline) do(read func() (int, error)) (int, error) {
 	for {
 		if err := d.begin(); err != nil {
 			return 0, err
 		}
-		n, err := d.conn.Read(p)
+		n, err := read()
 		d.end(n)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err

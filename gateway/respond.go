@@ -31,7 +31,7 @@ func (g *Gateway) respond(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, x, answer.ContentFailure(err))
 		return
 	}
-	g.give(w, r, x, a)
+	g.deliver(w, r, x, a).give()
 	g.keep(r, x, a)
 }
 

@@ -20,11 +20,16 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(err, ln.Close())
 	}
 	defer g.forget(srv)
-	served := make(chan error, 1)
+	accepted, served := make(chan error, 1), make(chan error, 1)
+	go func() { accepted <- g.serveLanes(ctx, conns) }()
 	go func() { served <- srv.Serve(conns) }()
 	select {
-	case err := <-served:
-		if errors.Is(err, http.ErrServerClosed) {
+	case err := <-accepted:
+		conns.stop()
+		_ = srv.Close()
+		<-served
+		// A connection that left the hot lane just now may have come in between.
+		if _ = srv.Close(); g.closed() {
 			return nil // Close, whose caller waits for the rest
 		}
 		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
@@ -34,12 +39,22 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.sites.Load().opts.DrainTimeout)
 	defer cancel()
 	err = ln.Close()
-	<-served
+	<-accepted
 	conns.finish(drain)
+	if cut := conns.stop(); cut > 0 {
+		err = errors.Join(err, fmt.Errorf("drain HTTP: cut off %d answers in flight: %w", cut, drain.Err()))
+	}
 	if stopped := srv.Shutdown(drain); stopped != nil {
 		err = errors.Join(err, fmt.Errorf("drain HTTP: cut off the requests still in flight: %w", stopped), srv.Close())
 	}
+	<-served
 	return err
+}
+
+func (g *Gateway) closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.down
 }
 
 // LameDuck has everybody be served as before and asked to go elsewhere: from now on every

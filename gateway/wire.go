@@ -1,52 +1,44 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// wire is a connection whose handlers may write a whole response themselves.
-//
-// A handler of net/http hands over its header as a map, which is then copied,
-// sorted and written field by field: for the fifteen fields of ours, that costs
-// more than everything else about a hit. There is no way to hand over a header that
-// is ready. So a hit writes its response to the connection, and what net/http says
-// then in the name of a handler that wrote nothing is swallowed. Reading and
-// checking requests and keeping connections alive stay with net/http.
-//
-// Handlers may write to it only in HTTP/1.1, where they run one at a time on the
-// connection's own goroutine.
+// wire is a connection of the public door, in the hot lane or at net/http. It bounds how long
+// a client may stall, and how long it is read from.
 type wire struct {
 	net.Conn
 	// stall is how long the client may take for the next writeStep bytes, or for
 	// what is less than that.
 	stall time.Duration
-	// answered: the response is out, and what is written until the next request is not
-	// for the client.
-	answered atomic.Bool
 	// allowed is when the client was last given the stall time (Unix nanoseconds); 0
 	// when somebody else set a deadline since.
 	allowed atomic.Int64
 
 	reads readDeadline
+	rest  []byte      // was read in the hot lane, and is net/http's
+	left  atomic.Bool // the hot lane
 
 	from    *wires
-	version atomic.Int32 // of HTTP, the major one; 0 before the first write
+	version atomic.Int32 // of HTTP, the major one; 0 before net/http's first write
 	writing sync.Mutex   // in HTTP/2
 	frames  frames       // that were written in HTTP/2, under writing
 }
 
 type wireKey struct{}
 
-// wireOf returns the connection that r came in on; nil if it is none of ours or
+// wireOf returns the connection that r came in on at net/http; nil if it is none of ours or
 // carries several requests at once.
 func wireOf(r *http.Request) *wire {
 	if r.ProtoMajor != 1 {
@@ -56,21 +48,31 @@ func wireOf(r *http.Request) *wire {
 	return w
 }
 
-// wires makes every connection of a listener a wire, and knows those that are open.
+// wires makes every connection of a listener a wire, and knows those that are open. It is the
+// listener of net/http, which gets the connections that leave the hot lane.
 type wires struct {
 	net.Listener
 	stall    time.Duration
 	draining *atomic.Bool // see Gateway
 
+	left    chan *wire    // the hot lane
+	over    chan struct{} // closed when net/http gets no more
+	running sync.WaitGroup
+
 	mu   sync.Mutex
 	open map[*wire]struct{}
+	down bool
 }
 
 func newWires(ln net.Listener, stall time.Duration, draining *atomic.Bool) *wires {
-	return &wires{Listener: ln, stall: stall, draining: draining, open: map[*wire]struct{}{}}
+	return &wires{
+		Listener: ln, stall: stall, draining: draining, open: map[*wire]struct{}{},
+		left: make(chan *wire), over: make(chan struct{}),
+	}
 }
 
-func (l *wires) Accept() (net.Conn, error) {
+// acceptWire accepts a connection.
+func (l *wires) acceptWire() (*wire, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -81,6 +83,68 @@ func (l *wires) Accept() (net.Conn, error) {
 	l.open[w] = struct{}{}
 	l.mu.Unlock()
 	return w, nil
+}
+
+// start runs f, which serves a connection in the hot lane. It reports false when none is
+// served there any more.
+func (l *wires) start(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down {
+		return false
+	}
+	l.running.Go(f)
+	return true
+}
+
+// Accept implements net.Listener, for net/http.
+func (l *wires) Accept() (net.Conn, error) {
+	select {
+	case w := <-l.left:
+		return w, nil
+	case <-l.over:
+		return nil, net.ErrClosed
+	}
+}
+
+// leave hands a connection to net/http, with the bytes that were read of the next request.
+func (w *wire) leave(read []byte) {
+	w.rest = bytes.Clone(read)
+	w.left.Store(true)
+	_ = w.reads.set(time.Time{})
+	select {
+	case w.from.left <- w:
+	case <-w.from.over:
+		_ = w.Close()
+	}
+}
+
+// Close implements net.Listener: nobody gets any more connections.
+func (l *wires) Close() error {
+	l.mu.Lock()
+	if !l.down {
+		l.down = true
+		close(l.over)
+	}
+	l.mu.Unlock()
+	if err := l.Listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// stop closes the connections that are in the hot lane, and waits until they are. It returns
+// how many there were.
+func (l *wires) stop() (cut int) {
+	_ = l.Close()
+	for w := range l.all() {
+		if !w.left.Load() {
+			cut++
+			_ = w.Close()
+		}
+	}
+	l.running.Wait()
+	return cut
 }
 
 // Close implements net.Conn.
@@ -100,16 +164,12 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 // everything that net/http wrote for the last request.
 func nextRequest(c net.Conn, state http.ConnState) {
 	if w, ok := c.(*wire); ok && state == http.StateIdle {
-		w.answered.Store(false)
 		w.reads.idle()
 	}
 }
 
 // Write implements net.Conn.
 func (w *wire) Write(p []byte) (int, error) {
-	if w.answered.Load() {
-		return len(p), nil
-	}
 	if w.isHTTP2(p) {
 		return w.writeFrames(p)
 	}
@@ -154,7 +214,33 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 }
 
 // Read implements net.Conn.
-func (w *wire) Read(p []byte) (int, error) { return w.reads.Read(p) }
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.rest) > 0 {
+		n := copy(p, w.rest)
+		w.rest = w.rest[n:]
+		return n, nil
+	}
+	return w.reads.Read(p)
+}
+
+// readDirectly reads what has arrived into a buffer, which get makes if there is none.
+func (w *wire) readDirectly(into **[]byte, get func() *[]byte) error {
+	if *into == nil {
+		*into = get()
+	}
+	b := *into
+	n, err := w.reads.Read(room(b))
+	*b = (*b)[:len(*b)+n]
+	return err
+}
+
+// room returns the space behind what a buffer has.
+func room(b *[]byte) []byte {
+	if cap(*b)-len(*b) < 512 {
+		*b = slices.Grow(*b, 4<<10)
+	}
+	return (*b)[len(*b):cap(*b)]
+}
 
 // SetReadDeadline implements net.Conn.
 func (w *wire) SetReadDeadline(t time.Time) error { return w.reads.set(t) }
@@ -167,7 +253,7 @@ func (w *wire) SetDeadline(t time.Time) error {
 // ReadFrom keeps the connection's own way of sending files.
 func (w *wire) ReadFrom(src io.Reader) (int64, error) {
 	to, ok := w.Conn.(io.ReaderFrom)
-	if !ok || w.answered.Load() {
+	if !ok {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
 	var total int64
@@ -177,6 +263,25 @@ func (w *wire) ReadFrom(src io.Reader) (int64, error) {
 		total += n
 		if err != nil || n < writeStep {
 			return total, err
+		}
+	}
+}
+
+// linger says goodbye, and takes what the client has sent until it noticed: a connection that
+// is closed with bytes unread is reset, and the end of the last answer is lost (RFC 9112,
+// section 9.6).
+func (w *wire) linger() {
+	if w.CloseWrite() != nil {
+		return
+	}
+	var b [512]byte
+	for end := time.Now().Add(w.stall); ; {
+		due := time.Now().Add(lastCall)
+		if due.After(end) || w.reads.set(due) != nil {
+			return
+		}
+		if _, err := w.reads.Read(b[:]); err != nil {
+			return
 		}
 	}
 }
@@ -202,29 +307,25 @@ var statusLines = map[int]string{
 const joined = 64 << 10
 
 // writeWire writes the answer to the connection.
-func (d *delivery) writeWire(w *wire, body []byte) {
+func (d *delivery) writeWire(body []byte) {
+	w := d.x.wire
 	d.x.leaves(d.Status)
-	pooled, _ := d.g.buffers.Get().(*[]byte)
-	if pooled == nil {
-		pooled = new([]byte)
-	}
-	b := d.appendHead((*pooled)[:0])
+	d.x.last = d.r.Close || d.g.draining.Load()
+	pooled := d.g.buffer()
+	b := d.appendHead(*pooled)
 	head := len(b)
 	b = append(b, body[:min(joined, len(body))]...)
 	n, err := w.Write(b)
 	// The buffer is not kept for as long as a slow client takes for the rest.
 	*pooled = b
-	d.g.buffers.Put(pooled)
+	d.g.giveBuffer(pooled)
 	if err == nil && len(body) > joined {
 		var m int
 		m, err = w.Write(body[joined:])
 		n += m
 	}
-	w.answered.Store(true)
 	d.x.bytes = int64(max(0, n-head))
-	if d.x.err = err; err != nil {
-		_ = w.Conn.Close() // half an answer is out: nothing can follow it
-	}
+	d.x.err = err
 }
 
 // appendHead appends the whole head, with the empty line.
@@ -262,6 +363,9 @@ func (d *delivery) appendHead(b []byte) []byte {
 	b = d.x.appendTiming(b)
 	b = append(b, "\r\nDate: "...)
 	b = d.x.start.UTC().AppendFormat(b, http.TimeFormat)
+	if d.x.last {
+		b = append(b, "\r\nConnection: close"...)
+	}
 	return append(b, "\r\n\r\n"...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"time"
 
@@ -54,16 +55,14 @@ type Builder struct {
 	pages    *places
 }
 
-// maxMaking is how many pages are made at once: more would only wait for a processor.
-const maxMaking = 2
-
 // NewBuilder makes a builder. What it finds out is kept in the store, which may be nil. One
 // request fetches so many blocks at once. Content that takes more than maxSize bytes is
 // refused, unless that is 0. compress says whether content may be sent encoded.
 func NewBuilder(source *Source, store *hot.Store, memory hot.Memory, parallel int, maxSize int64, compress bool) *Builder {
 	return &Builder{
 		source: source, hot: store, memory: memory, parallel: parallel, maxSize: maxSize, compress: compress,
-		pages: newPlaces(maxMaking),
+		// More pages at once would only wait for a processor, and have hits wait, too.
+		pages: newPlaces(max(1, int64(runtime.GOMAXPROCS(0)/2))),
 	}
 }
 

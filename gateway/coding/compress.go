@@ -126,10 +126,9 @@ type Content struct {
 	// Name is the same for the same bytes; "" when the form is not to be kept.
 	Name string
 	Size int64
-	// Read returns the bytes. AtOnce says that the request can wait for them; otherwise
-	// they are read in the background.
-	Read   func(context.Context) ([]byte, error)
-	AtOnce bool
+	// Now returns the bytes for the request, which waits for them; nil when it does not.
+	// Later returns them in the background, when the request may be over.
+	Now, Later func(context.Context) ([]byte, error)
 }
 
 // Choose returns the form to answer with; nil for the content as it is, whose bytes come
@@ -141,13 +140,13 @@ func (c *Coder) Choose(ctx context.Context, accept *Acceptance, content Content)
 		f := c.kept(key, content.Size)
 		switch {
 		case f != nil || i > 0:
-		case content.AtOnce:
+		case content.Now != nil:
 			var err error
-			if body, err = content.Read(ctx); err == nil { // an error comes up again
+			if body, err = content.Now(ctx); err == nil { // an error comes up again
 				f = c.now(ctx, key, body, !accept.plain)
 			}
 		case content.Name != "":
-			c.later(compression{formKey: key, effort: quick, size: content.Size, read: content.Read})
+			c.later(compression{formKey: key, effort: quick, size: content.Size, read: content.Later})
 		}
 		if f == nil {
 			continue
@@ -164,7 +163,7 @@ func (c *Coder) Choose(ctx context.Context, accept *Acceptance, content Content)
 // improve has a smaller form made of what was sent often.
 func (c *Coder) improve(f *Form, content Content) {
 	if f.better && f.sent.Add(1)%bestAfter == 0 && content.Name != "" {
-		c.later(compression{formKey: formKey{content.Name, f.coding}, effort: best, size: content.Size, read: content.Read})
+		c.later(compression{formKey: formKey{content.Name, f.coding}, effort: best, size: content.Size, read: content.Later})
 	}
 }
 

@@ -49,7 +49,7 @@ func accepting(codings ...Coding) *Acceptance {
 // of is content that is at hand.
 func of(name string, body []byte) Content {
 	read := func(context.Context) ([]byte, error) { return body, nil }
-	return Content{Name: name, Size: int64(len(body)), Read: read, AtOnce: true}
+	return Content{Name: name, Size: int64(len(body)), Now: read, Later: read}
 }
 
 func text(n int) []byte { return bytes.Repeat([]byte("a line of text\n"), n/15+1)[:n] }
