@@ -240,8 +240,9 @@ func (w *twins) compare(rng *rand.Rand) {
 	for i := range 3 {
 		got := w.hot.ask(w.t, method, request)
 		encoded := w.decode(method, request, &got)
-		if method == http.MethodHead && encoded != wasEncoded {
-			// Without a form at hand, HEAD tells of the content as it is.
+		if method == http.MethodHead && (encoded || wasEncoded) {
+			// Without a form at hand, HEAD tells of the content as it is; and of two forms in
+			// one coding, one may have been made with more effort.
 			got.header.Del("Content-Length")
 			want.header.Del("Content-Length")
 		}
