@@ -21,7 +21,6 @@ import (
 type hotPage struct {
 	*answer.Kept
 	label  string // the metrics' site label
-	path   string // the content path
 	policy verdict
 	named  *nameAnswer  // nil unless a name led here
 	line   slog.Handler // of the access log; nil when there is none
@@ -146,11 +145,11 @@ func (g *Gateway) keep(r *http.Request, x *exchange, a *answer.Answer) {
 	if kept == nil {
 		return
 	}
-	p := &hotPage{Kept: kept, label: x.label, path: x.path, policy: g.verdictOf(x, time.Now()), named: x.named}
+	p := &hotPage{Kept: kept, label: x.label, policy: g.verdictOf(x, time.Now()), named: x.named}
 	if g.log.Enabled(r.Context(), slog.LevelInfo) {
 		p.line = g.lineOf(x)
 	}
-	charge += int64(3*len(x.uri) + 2*len(x.host) + len(x.path))
+	charge += int64(3*len(x.uri) + 2*len(x.host))
 	g.hot.Put(&hot.Entry{Space: strings.Clone(x.host), Key: strings.Clone(x.uri), Value: p, Charge: charge, Blocks: blocks}, x.generation)
 }
 

@@ -26,7 +26,7 @@ func TestAKnownPathIsNotWalkedAgain(t *testing.T) {
 	}
 }
 
-// What leads nowhere is answered by a resolution of the whole path, known steps or not.
+// What leads nowhere does so again, known steps or not.
 func TestPathsWithoutAnEnd(t *testing.T) {
 	e := newEdge(t, func(o *Options, _ *edge) { o.HotBytes = 0 })
 	root := e.shelf.tree(t, map[string]string{"a/b/x.txt": "deep"})

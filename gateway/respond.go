@@ -72,7 +72,7 @@ func (g *Gateway) answer(ctx context.Context, x *exchange, r *http.Request) (*an
 	isolated := t.isolated && !x.partly
 	return g.build(ctx, x, r, &answer.Request{
 		Path: p, Names: p.Segments()[2:], URL: answer.Clean(r.URL.Path), Query: answer.Query(x.uri), Params: params,
-		Header: r.Header, Head: r.Method == http.MethodHead, Isolated: isolated, Website: t.website, Gateway: t.place(),
+		Header: r.Header, Host: r.Host, Isolated: isolated, Website: t.website, Gateway: t.place(),
 	})
 }
 

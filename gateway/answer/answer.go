@@ -25,8 +25,7 @@ type Field struct {
 }
 
 // Answer is a representation of content (RFC 9110, section 3.2), with all that is sent of
-// it but for what depends on the request. Once it was built, it does not change, but for
-// Finish and Keep, which come before anybody shares it.
+// it but for what depends on the request. Once it was built, it does not change.
 type Answer struct {
 	Status int
 	// Location, if there is one, makes the answer a redirect without content.

@@ -34,13 +34,13 @@ type Request struct {
 	Query  string     // as it was sent, with its question mark
 	Params url.Values // of the query
 	Header http.Header
-	Head   bool // nobody reads the content
 	Wanted
 
 	// Isolated says that the content has an origin of its own in browsers: there its rules
 	// apply, and its symbolic links are followed.
 	Isolated bool
 	Website  bool   // the host is a website's own name
+	Host     string // with its port, as the visitor wrote it
 	Gateway  string // where pages link to other content: "//host"; "" for paths of this host
 }
 

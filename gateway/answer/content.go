@@ -214,7 +214,7 @@ func entries(ctx context.Context, reads *Reads, n *unixfs.Node, p *page.Folder) 
 }
 
 func (req *Request) place() page.Place {
-	return page.Place{URL: req.URL, Path: req.Path.String(), Gateway: req.Gateway, Website: req.Website}
+	return page.Place{URL: req.URL, Path: req.Path.String(), Gateway: req.Gateway, Website: req.Website, Host: req.Host}
 }
 
 // page makes the answer a page that was made here.

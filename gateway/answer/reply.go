@@ -20,7 +20,7 @@ type Reply struct {
 }
 
 // Reply decides what a request gets: its conditions (RFC 9110, section 13.2.2), then its
-// range (section 14.2). accept is read when it matters.
+// range (section 14.2).
 func (a *Answer) Reply(method string, h http.Header) Reply {
 	r := Reply{Answer: a, Status: a.Status, Span: unixfs.Span{To: a.Size}, Tag: a.ETag}
 	if a.Status != http.StatusOK {

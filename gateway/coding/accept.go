@@ -50,9 +50,6 @@ var asItIs = Acceptance{plain: true}
 // Any reports whether the client takes a coding that is made here.
 func (a *Acceptance) Any() bool { return a.n > 0 }
 
-// Plain reports whether it takes the content as it is.
-func (a *Acceptance) Plain() bool { return a.plain }
-
 func (a *Acceptance) codings() []Coding { return a.list[:a.n] }
 
 // A weight is in thousandths (RFC 9110, section 12.4.2).
