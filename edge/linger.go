@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shoal-cdn/shoal/gateway/sendqueue"
 )
 
 const (
@@ -97,7 +99,7 @@ func (l *lingeringListener) cut() (short int) {
 	defer l.mu.Unlock()
 	l.ended = true
 	for c := range l.closing {
-		if unacknowledged(c.TCPConn) > 1 {
+		if sendqueue.Unacknowledged(c.TCPConn) > 1 {
 			short++
 		}
 		_ = c.TCPConn.Close()
@@ -119,7 +121,7 @@ func (l *lingeringListener) end() error {
 
 // keep reports whether a connection has something to wait for, and if so counts it.
 func (l *lingeringListener) keep(c *lingeringConn) bool {
-	sent := unacknowledged(c.TCPConn) == 0
+	sent := sendqueue.Unacknowledged(c.TCPConn) == 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended || sent && !l.drains {
@@ -186,7 +188,7 @@ func (c *lingeringConn) Read(p []byte) (int, error) {
 // sent, is gone, or stalls.
 func (c *lingeringConn) drain() {
 	dropped := make([]byte, 4<<10)
-	left := unacknowledged(c.TCPConn)
+	left := sendqueue.Unacknowledged(c.TCPConn)
 	mark, since := left, time.Now() // the last step, and when it was taken
 	for pause := time.Millisecond; left > 0; pause = min(2*pause, lingerPoll) {
 		begin := time.Now()
@@ -200,7 +202,7 @@ func (c *lingeringConn) drain() {
 		default:
 			return
 		}
-		left = unacknowledged(c.TCPConn)
+		left = sendqueue.Unacknowledged(c.TCPConn)
 		// The end of a connection counts as one byte.
 		if left <= mark-lingerStep || left == 1 && mark > 1 {
 			mark, since = left, time.Now()

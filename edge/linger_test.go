@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/shoal-cdn/shoal/gateway/sendqueue"
 )
 
 // lingered returns both ends of a connection of a lingering listener, whose client takes
@@ -76,8 +78,8 @@ func TestAnAnswerIsWaitedFor(t *testing.T) {
 	}
 	waited := make(chan error, 1)
 	go func() { waited <- l.wait(t.Context()) }()
-	if l.lingering() == 0 || unacknowledged(near.(*lingeringConn).TCPConn) < answer/2 {
-		t.Fatalf("%d bytes are to come, and nobody waits for that", unacknowledged(near.(*lingeringConn).TCPConn))
+	if l.lingering() == 0 || sendqueue.Unacknowledged(near.(*lingeringConn).TCPConn) < answer/2 {
+		t.Fatalf("%d bytes are to come, and nobody waits for that", sendqueue.Unacknowledged(near.(*lingeringConn).TCPConn))
 	}
 	select {
 	case err := <-waited:

@@ -12,7 +12,10 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/shoal-cdn/shoal/gateway/sendqueue"
 )
 
 // wire is a connection of the public door, in the hot lane or at net/http. It bounds how long
@@ -25,6 +28,9 @@ type wire struct {
 	// allowed is when the client was last given the stall time (Unix nanoseconds); 0
 	// when somebody else set a deadline since.
 	allowed atomic.Int64
+	// taken is how many bytes were on their way to the client then, and were written since:
+	// less those on their way now, that is what the client has taken. One writes at a time.
+	taken int
 
 	reads readDeadline
 	rest  []byte      // was read in the hot lane, and is net/http's
@@ -176,17 +182,17 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.write(p)
 }
 
-func (w *wire) write(p []byte) (int, error) {
-	if len(p) <= writeStep {
-		w.allow(w.stall / 4)
-		return w.Conn.Write(p)
+func (w *wire) write(p []byte) (total int, err error) {
+	slack := w.stall / 4
+	if len(p) > writeStep {
+		slack = 0
 	}
-	// A client that takes writeStep bytes within the stall time gets it anew.
-	for total := 0; ; {
-		w.allow(0)
+	w.allow(slack)
+	for {
 		n, err := w.Conn.Write(p[total:])
 		total += n
-		if n < writeStep || !errors.Is(err, os.ErrDeadlineExceeded) {
+		w.taken += n
+		if !w.renew(err) {
 			return total, err
 		}
 	}
@@ -199,8 +205,27 @@ func (w *wire) allow(slack time.Duration) {
 	now := time.Now()
 	if since := now.UnixNano() - w.allowed.Load(); since >= int64(slack) || since < 0 {
 		w.allowed.Store(now.UnixNano())
+		w.taken = w.unacknowledged()
 		_ = w.Conn.SetWriteDeadline(now.Add(w.stall))
 	}
+}
+
+// renew gives a client that has taken writeStep bytes within the stall time that time anew,
+// if err says that it is over.
+func (w *wire) renew(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || w.taken-w.unacknowledged() < writeStep {
+		return false
+	}
+	w.allow(0)
+	return true
+}
+
+// unacknowledged returns how many bytes are on their way to the client.
+func (w *wire) unacknowledged() int {
+	if c, ok := w.Conn.(syscall.Conn); ok {
+		return sendqueue.Unacknowledged(c)
+	}
+	return 0
 }
 
 // SetWriteDeadline implements net.Conn. net/http takes the deadline off after each
@@ -261,6 +286,10 @@ func (w *wire) ReadFrom(src io.Reader) (int64, error) {
 		w.allow(w.stall / 4)
 		n, err := to.ReadFrom(io.LimitReader(src, writeStep))
 		total += n
+		w.taken += int(n)
+		if w.renew(err) {
+			continue
+		}
 		if err != nil || n < writeStep {
 			return total, err
 		}

@@ -1,7 +1,7 @@
-package edge
+package sendqueue
 
 import (
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,10 +10,10 @@ import (
 // (TCP_CLOSE in linux/tcp.h).
 const tcpClosed = 7
 
-// unacknowledged returns how many bytes were written to c that the peer has not
-// acknowledged; the end of the connection, once it was said, counts as one (SIOCOUTQ,
+// Unacknowledged returns how many bytes were written to a TCP connection that the peer has
+// not acknowledged; the end of the connection, once it was said, counts as one (SIOCOUTQ,
 // tcp(7)). It is 0 for a connection that is no more.
-func unacknowledged(c *net.TCPConn) (bytes int) {
+func Unacknowledged(c syscall.Conn) (bytes int) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0
