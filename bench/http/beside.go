@@ -117,7 +117,10 @@ func (b *bench) beneath(ctx context.Context, n neighbour, edge *server, c crowdC
 			return r, t, err
 		}
 	}
-	if r, err = load(ctx, edge, b.requests(edge, besideCase), b.Round); err != nil {
+	wait := b.profile(ctx, benchCase{name: "beside " + n.name}, edge)
+	r, err = load(ctx, edge, b.requests(edge, besideCase), b.Round)
+	wait()
+	if err != nil {
 		return r, t, err
 	}
 	t, err = c.tally(ctx)
