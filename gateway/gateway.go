@@ -81,6 +81,7 @@ type Gateway struct {
 	source  *answer.Source
 	builder *answer.Builder
 	trees   *treeIndex
+	pace    *pacer
 
 	replacing sync.Mutex // held while what follows is replaced
 	sites     atomic.Pointer[siteTable]
@@ -129,6 +130,7 @@ func New(opts Options, deps Deps) (*Gateway, error) {
 		source: answer.NewSource(deps.Blocks, opts.HotBytes/4, m.block), servers: map[*http.Server]*wires{},
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.pace = newPacer(g.ctx)
 	if opts.HotBytes > 0 {
 		g.hot = hot.New(opts.HotBytes, deps.Memory)
 	}

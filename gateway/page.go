@@ -95,6 +95,7 @@ func (g *Gateway) serveHot(w http.ResponseWriter, in *wire, r *http.Request) (*e
 	defer p.release(g.source)
 	x.label = p.label
 	e.Mark()
+	g.pace.hit()
 	if p.Used.First(x.start) {
 		g.memory.Use(p.Stands...)
 	}

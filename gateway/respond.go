@@ -26,13 +26,27 @@ type target struct {
 // respond answers a request for content: from its URL to its answer, in the order of doc.go.
 func (g *Gateway) respond(w http.ResponseWriter, r *http.Request) {
 	x := exchangeOf(r)
-	a, err := g.answer(r.Context(), x, r)
+	a, err := g.inTurn(r.Context(), x, r)
 	if err != nil {
 		g.fail(w, x, answer.ContentFailure(err))
 		return
 	}
 	g.deliver(w, r, x, a).give()
 	g.keep(r, x, a)
+}
+
+// inTurn finds the answer to a request, once the processors can be spared for it.
+func (g *Gateway) inTurn(ctx context.Context, x *exchange, r *http.Request) (*answer.Answer, error) {
+	most := g.source.Most()
+	bounded, cancel := context.WithDeadline(ctx, x.reads.Deadline())
+	defer cancel()
+	switch err := g.pace.wait(bounded, most); {
+	case err != nil && ctx.Err() == nil:
+		return nil, answer.Busy(most)
+	case err != nil:
+		return nil, err
+	}
+	return g.answer(ctx, x, r)
 }
 
 // answer finds the answer to a request.

@@ -163,8 +163,8 @@ func ContentFailure(err error) *Failure {
 	}
 }
 
-// errBusy is the failure of a request that finds no place among the misses.
-func errBusy(limit int) *Failure {
+// Busy is the failure of a request that finds no place among the misses.
+func Busy(limit int) *Failure {
 	return &Failure{
 		Status:     http.StatusServiceUnavailable,
 		Text:       "this edge is fetching too much at once; try again soon",

@@ -64,6 +64,9 @@ func (s *Source) Limit(waiting int, patience time.Duration, direct bool) {
 	s.direct.Store(direct && s.parts != nil)
 }
 
+// Most is how many requests may wait for content.
+func (s *Source) Most() int { return int(s.misses.most.Load()) }
+
 // Patience is how long content is waited for.
 func (s *Source) Patience() time.Duration { return time.Duration(s.timeout.Load()) }
 
@@ -207,7 +210,7 @@ func (r *Reads) admit(ctx context.Context, c cid.Cid) error {
 		return fetchFailure(ctx, c, block.NotFound(c))
 	}
 	if !r.src.misses.admit(r) {
-		return errBusy(int(r.src.misses.most.Load()))
+		return Busy(r.src.Most())
 	}
 	return nil
 }
