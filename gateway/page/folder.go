@@ -8,10 +8,9 @@ import (
 
 // Entry is what a folder has under a name.
 type Entry struct {
-	Name   string
-	CID    cid.Cid
-	Size   uint64 // of the DAG, bytes
-	Folder bool   // it is known to be a folder; false says nothing
+	Name string
+	CID  cid.Cid
+	Size uint64 // of the DAG, bytes
 }
 
 // Folder is a page of a folder's list.
@@ -103,11 +102,7 @@ func (f *Folder) appendTable(b []byte, below string) []byte {
 }
 
 func (f *Folder) appendRow(b []byte, below string, e *Entry) []byte {
-	b = append(b, "<tr><td"...)
-	if e.Folder {
-		b = append(b, ` class="folder"`...)
-	}
-	b = append(b, '>')
+	b = append(b, "<tr><td>"...)
 	linked := isSegment(e.Name)
 	if linked {
 		b = append(append(b, `<a href="`...), below...)

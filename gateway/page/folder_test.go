@@ -80,7 +80,7 @@ func TestConformanceOnSubdomain(t *testing.T) {
 		},
 	}, {
 		name: "folders that are called as namespaces are", place: Place{URL: "/ipfs/ipns/", Path: "/ipfs/{cid}/ipfs/ipns/", Gateway: "//{host}"},
-		entries: []Entry{{Name: "x", Folder: true}},
+		entries: []Entry{{Name: "x"}},
 		want: []string{
 			`<a href="/ipfs/ipns/..">..</a>`, `<a href="/ipfs/ipns/x">x</a>`,
 			`/ipfs/<a href="//{host}/ipfs/{cid}">{cid}</a>/<a href="//{host}/ipfs/{cid}/ipfs">ipfs</a>/<a href="//{host}/ipfs/{cid}/ipfs/ipns">ipns</a>`,

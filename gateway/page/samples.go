@@ -28,7 +28,7 @@ func samples() [][]byte {
 		{URL: "/", Path: "/ipns/site.example/", Website: true},
 		{URL: "/a/", Path: "/ipns/site.example/a/", Website: true},
 	}
-	entries := []Entry{{"..", file, 12, false}, {"folder ü", root, 123456, true}, {"two\nlines <b>", file, 1 << 50, false}}
+	entries := []Entry{{"..", file, 12}, {"folder ü", root, 123456}, {"two\nlines <b>", file, 1 << 50}}
 	var pages [][]byte
 	for _, at := range places {
 		all := Folder{Place: at, CID: root, Size: 5 << 20, Entries: entries, After: "a", Next: "z"}
