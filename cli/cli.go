@@ -48,7 +48,7 @@ func (e usageError) Unwrap() error { return e.err }
 // Run runs the command that args name (without the program's own name) until it
 // is done or ctx ends, and returns the exit code.
 func Run(ctx context.Context, args []string, env Environment) int {
-	root := newRoot(env)
+	root := Root(env)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -62,7 +62,8 @@ func Run(ctx context.Context, args []string, env Environment) int {
 	return exitFailed
 }
 
-func newRoot(env Environment) *cobra.Command {
+// Root returns the command `shoal`, with all commands below it.
+func Root(env Environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "shoal",
 		Short:         "A content-addressed CDN edge server",
@@ -76,7 +77,6 @@ func newRoot(env Environment) *cobra.Command {
 	}
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServe(env),
 		newDemo(env),
