@@ -21,11 +21,11 @@ lint: ## format, vet, staticcheck, golangci-lint, workflows
 	.ci/tools actionlint
 
 bench: ## the figures of docs/PERFORMANCE.md; takes an hour on a quiet machine
-	go run ./bench/fleet
-	go run ./bench/http
-	go run ./bench/sim
-	cd bench/store && go run .
-	cd bench/pins && go run .
+	go -C bench run ./fleet
+	go -C bench run ./http
+	go -C bench run ./sim
+	go -C bench run ./store
+	go -C bench run ./pins list crdt database
 
 image: ## the container image of this machine's platform; needs BuildKit
 	docker buildx build --load -t shoal --build-arg VERSION=$$(git describe --tags --always --dirty) .

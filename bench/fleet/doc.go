@@ -2,8 +2,8 @@
 // much the caches add up to, how near a sibling is, and what visitors notice when an
 // edge dies or freezes.
 //
-//	go run ./bench/fleet
-//	go run ./bench/fleet -only large
+//	go -C bench run ./fleet
+//	go -C bench run ./fleet -only large
 //
 // Every edge is a process of its own on loopback, with settings as shown; the
 // origin, which counts, and the visitors are this process. All of them share the

@@ -1,7 +1,7 @@
 // Command http measures an edge against a bare net/http server, and against nginx
 // where that is installed, on the same files.
 //
-//	go run ./bench/http
+//	go -C bench run ./http
 //
 // All are processes of their own, on loopback. The bare server holds the files in
 // memory and writes them (http.ServeContent for the large one), which is as fast as

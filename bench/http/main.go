@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/shoal-cdn/shoal/e2e/lab"
 )
 
 // Options says what to measure and how long.
@@ -151,10 +153,9 @@ func run(ctx context.Context, o Options) (err error) {
 // prepare builds the edge and finds the programs that are not ours.
 func (b *bench) prepare(ctx context.Context) error {
 	if b.Binary == "" {
-		b.Binary = filepath.Join(b.dir, "shoal")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.Binary, "github.com/shoal-cdn/shoal")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the edge: %w: %s", err, out)
+		var err error
+		if b.Binary, err = lab.Build(ctx, b.dir); err != nil {
+			return err
 		}
 	}
 	binary, err := filepath.Abs(b.Binary)

@@ -1,7 +1,7 @@
 // Command pins measures the list of pins, go-ds-crdt in its place, and databases that
 // could be below it.
 //
-//	go run . [-n PINS] [-dir FOLDER] list|crdt|database|full ...
+//	go -C bench run ./pins [-n PINS] [-dir FOLDER] list|crdt|database|full ...
 package main
 
 import (

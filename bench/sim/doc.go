@@ -1,10 +1,10 @@
 // Command sim simulates fleets of 10 to 5000 edges, which nobody has at hand, to
 // find out what becomes of the origin's load, of messages and of balance.
 //
-//	go run ./bench/sim                                     # ten edges, every scenario
-//	go run ./bench/sim -edges 5000 -zipf 0.9 -share 50     # about a minute
-//	go run ./bench/sim -only offload -trace FILE,FILE      # real requests
-//	go run ./bench/sim -only sweep -share 50               # vary the admission's settings
+//	go -C bench run ./sim                                     # ten edges, every scenario
+//	go -C bench run ./sim -edges 5000 -zipf 0.9 -share 50     # about a minute
+//	go -C bench run ./sim -only offload -trace FILE,FILE      # real requests
+//	go -C bench run ./sim -only sweep -share 50               # vary the admission's settings
 //
 // It prints tables in Markdown, or lines of JSON with -json. A run with the same flags
 // gives the same figures every time. RESULTS.md has the last ones.

@@ -1,5 +1,9 @@
 // Command store compares Shoal's block store with the two datastores that IPFS
-// nodes keep their blocks in, pebble and flatfs, and its eviction with LRU. All
+// nodes keep their blocks in, pebble and flatfs, and its eviction with LRU:
+//
+//	go -C bench run ./store [-dir FOLDER-ON-THE-DISK-TO-MEASURE] [-traces FOLDER]
+//
+// All
 // sides run in one process on the same blocks; what counts is the ratios.
 package main
 

@@ -26,10 +26,20 @@ import (
 	"github.com/shoal-cdn/shoal/admin/client"
 )
 
-// Build builds the program into a folder and returns where it is.
+// Build builds the program into a folder and returns where it is. It is built in its own
+// module, whichever module the caller is in: another one may choose other versions of
+// what the program depends on.
 func Build(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "shoal")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "github.com/shoal-cdn/shoal")
+	binary, err := filepath.Abs(filepath.Join(dir, "shoal"))
+	if err != nil {
+		return "", err
+	}
+	module, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/shoal-cdn/shoal").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the program's module: %w", err)
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, ".")
+	build.Dir = strings.TrimSpace(string(module))
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the program: %w\n%s", err, out)
 	}

@@ -8,7 +8,7 @@
 //
 // It was compared with Pebble (go-ds-pebble), which has an adapter ready. With
 // 100 000 pins of 200 bytes, on a shared virtual machine with two cores (repeat it
-// with `go run . database` and `go run . full` in bench/pins):
+// with `go -C bench run ./pins database full`):
 //
 //	                                  bbolt      Pebble
 //	one durable write, median         0.25 ms    0.16 ms
