@@ -33,6 +33,7 @@ func write(folder string) error {
 		return err
 	}
 	root := cli.Root(cli.System())
+	root.InitDefaultCompletionCmd()
 	root.DisableAutoGenTag = true
 	return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "Shoal", Manual: "Shoal"}, folder)
 }
