@@ -1,4 +1,8 @@
-// Command shoal is a content-addressed CDN edge server.
+// Command shoal is a content-addressed CDN edge server. README.md says what it does,
+// docs/ARCHITECTURE.md how, and where to start reading.
+//
+// Its packages are not an API: they are there for this program, and change without
+// notice. What others may hold on to are commands, settings, HTTP, metrics and the chart.
 package main
 
 import (

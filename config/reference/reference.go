@@ -44,21 +44,22 @@ const introduction = `# Settings
 
 <!-- Made from config.yaml by "go generate ./config/reference". Change that file, not this one. -->
 
-Settings come from four places, each over the one before: the defaults below, the file (` + "`--config FILE`, else `$SHOAL_CONFIG`, else" + `
-` + "`config.yaml` in the working directory), the environment (`SHOAL_*`), and the command line (`--set key=value`" + `). Lists in the environment and on the
-command line are written as YAML: ` + "`SHOAL_SITES='[{host: www.example.org, content: dnslink}]'`" + `. An unknown key, a value of the wrong type or out of its
-range is one line that names it, and exit code 2.
+Settings come from four places, each over the one before: the defaults below, the file
+(` + "`--config FILE`, else `$SHOAL_CONFIG`, else `config.yaml` in the working directory" + `), the environment
+(` + "`SHOAL_*`), and the command line (`--set key=value`" + `). Lists in the environment and on the command line are
+written as YAML: ` + "`SHOAL_SITES='[{host: www.example.org, content: dnslink}]'`" + `. An unknown key, a value of the wrong
+type or out of its range is one line that names it, and exit code 2.
 
     shoal config check      # validates
     shoal config print      # the effective settings, secrets masked
 
-Every secret has a sibling setting that ends in ` + "`_file`" + ` and names a file to read it from. Sizes are bytes, or have a unit: ` + "`512MiB`, `10GiB`, `10GB`" + `.
-Durations are written as ` + "`30s`, `1m30s`, `500ms`" + `.
+Every secret has a sibling setting that ends in ` + "`_file`" + ` and names a file to read it from. Sizes are bytes, or have
+a unit: ` + "`512MiB`, `10GiB`, `10GB`. Durations are written as `30s`, `1m30s`, `500ms`" + `.
 
-**reload** says that a running edge takes the setting over when it is told to read its settings again, by ` + "`shoal reload`" + `, by
-` + "`POST /api/v1/reload`" + ` on the admin listener, or by SIGHUP. All that can be taken over comes in force at once, and no request fails because of it. Settings that
-are wrong change nothing, and the answer and the log say why. **restart** says that the setting comes in force at the next start; a reload names those that were
-changed.
+**reload** says that a running edge takes the setting over when it is told to read its settings again, by
+` + "`shoal reload`, by `POST /api/v1/reload`" + ` on the admin listener, or by SIGHUP. All that can be taken over comes in
+force at once, and no request fails because of it. Settings that are wrong change nothing, and the answer and the log
+say why. **restart** says that the setting comes in force at the next start; a reload names those that were changed.
 
 `
 
