@@ -84,7 +84,7 @@ func checkSite(t *testing.T, at demo.Serving) {
 			{"about", 301, "/station/", nil},
 			{"visit", 302, "/station/#visiting", nil},
 			{"blog/2025/june/the-fountain", 301, "/notes/2025/june/the-fountain/", nil},
-			{"recordings/north-sound.wav", 302, "/notes/2025/october/dusk-chorus/recording/north-sound.wav", nil},
+			{"recordings/north-sound.mp3", 302, "/notes/2025/october/dusk-chorus/recording/north-sound.mp3", nil},
 			{"data/soundings-2023.json", 410, "", file("data/withdrawn.html")},
 			{"no/such/page", 404, "", file("404.html")},
 		} {

@@ -43,7 +43,7 @@ func TestSiteHasWhatADemoNeeds(t *testing.T) {
 		deepest = max(deepest, strings.Count(f.name, "/"))
 		largest = max(largest, f.size)
 	}
-	for _, ext := range []string{".html", ".css", ".js", ".json", ".svg", ".webp", ".jpg", ".png", ".wav"} {
+	for _, ext := range []string{".html", ".css", ".js", ".json", ".svg", ".webp", ".jpg", ".png", ".mp3"} {
 		if kinds[ext] == 0 {
 			t.Errorf("no %s file", ext)
 		}
@@ -51,8 +51,8 @@ func TestSiteHasWhatADemoNeeds(t *testing.T) {
 	if deepest < 4 {
 		t.Errorf("the deepest file is %d folders down, want at least 4", deepest)
 	}
-	if largest < 3<<20 || c.bytes > 8<<20 {
-		t.Errorf("largest file %d bytes, all %d; want one over 3 MiB and all under 8 MiB", largest, c.bytes)
+	if largest > 512<<10 || c.bytes > 2<<20 {
+		t.Errorf("largest file %d bytes, all %d; every edge carries them: want none over 512 KiB and all under 2 MiB", largest, c.bytes)
 	}
 	if c.skipped != 0 {
 		t.Errorf("%d files are skipped", c.skipped)
@@ -181,7 +181,7 @@ func TestSiteRedirectsParse(t *testing.T) {
 		{"/about", "/station/", 301},
 		{"/visit", "/station/#visiting", 302},
 		{"/blog/2024/november/three-shapes", "/notes/2024/november/three-shapes/", 301},
-		{"/recordings/north-sound.wav", "/notes/2025/october/dusk-chorus/recording/north-sound.wav", 302},
+		{"/recordings/north-sound.mp3", "/notes/2025/october/dusk-chorus/recording/north-sound.mp3", 302},
 		{"/data/soundings-2023.json", "/data/withdrawn.html", 410},
 		{"/no/such/page", "/404.html", 404},
 	} {
@@ -210,7 +210,7 @@ func TestSiteDataParses(t *testing.T) {
 		if path.Ext(f.name) == ".json" && !json.Valid(data) {
 			t.Errorf("%s is not JSON", f.name)
 		}
-		if m := regexp.MustCompile(`https?://[^"' <)]+`).FindAll(data, -1); path.Ext(f.name) != ".wav" {
+		if m := regexp.MustCompile(`https?://[^"' <)]+`).FindAll(data, -1); path.Ext(f.name) != ".mp3" {
 			for _, u := range m {
 				if string(u) != "http://www.w3.org/2000/svg" && !bytes.HasPrefix(u, []byte("http://www.w3.org/")) {
 					t.Errorf("%s refers to %s: the site must need nothing from elsewhere", f.name, u)
