@@ -93,6 +93,7 @@ type Cache struct {
 	writing  chan struct{} // a place for each of them that is being written
 
 	reading chan struct{} // a place for each block that is being read from the disk
+	quota   *block.Quota  // of the blocks that come from an origin, until their flight ends
 
 	// life ends with Close, and every flight with it.
 	life    context.Context
@@ -115,7 +116,7 @@ func New(opts Options, cfg Config) (*Cache, error) {
 	c := &Cache{
 		disk: cfg.Disk, admit: cfg.Admission, log: cfg.Log, capacity: opts.Bytes,
 		shards: make([]*shard, n), seed: maphash.MakeSeed(), start: time.Now(),
-		writing: make(chan struct{}, maxRestoring), reading: make(chan struct{}, maxReading), life: life, end: end,
+		writing: make(chan struct{}, maxRestoring), reading: make(chan struct{}, maxReading), quota: block.NewQuota(max(opts.Bytes/8, leastOnTheWay)), life: life, end: end,
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -201,6 +202,9 @@ func (c *Cache) load(ctx context.Context, f *flight) (*block.Verified, block.Sou
 // maxReading bounds the blocks that are read from the disk at once: each is memory that
 // nobody counts, and more of them keep no disk busier.
 const maxReading = 32
+
+// leastOnTheWay is the least that blocks from origins may take before they are kept, in bytes.
+const leastOnTheWay = 32 << 20
 
 // read reads a block from the disk.
 func (c *Cache) read(ctx context.Context, id cid.Cid) (*block.Verified, error) {

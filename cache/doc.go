@@ -38,9 +38,11 @@
 // allocator takes for its bytes plus [Overhead] for what surrounds them: list
 // element, map slot, block header, CID. BenchmarkMemoryPerBlock divides the charge
 // by what the heap really grew: 1.00 for blocks of 4 KiB and more, up to 1.06 for
-// tiny ones. Not counted: blocks in flight (the caller bounds how many requests it
-// lets in), garbage not yet collected (GOGC, GOMEMLIMIT), and the slots that a map
-// which held many tiny blocks keeps after they made room for few large ones.
+// tiny ones. Not counted: garbage not yet collected (GOGC, GOMEMLIMIT), and the slots that a
+// map which held many tiny blocks keeps after they made room for few large ones. Blocks in
+// flight that come from an origin have a bound of their own, an eighth of Bytes and at least
+// 32 MiB: an origin's body waits for it, and has its bytes until the block was written and
+// everyone who waited has it (block.Quota).
 //
 // The bytes are divided evenly among the shards. A block that is larger than a
 // shard's share is passed through and not kept. With Bytes at 0 nothing is kept,

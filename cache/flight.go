@@ -32,8 +32,10 @@ type flight struct {
 	shard  *shard
 	cancel context.CancelFunc
 
-	waiters int  // guarded by shard.mu
-	keep    bool // guarded by shard.mu
+	// Guarded by shard.mu:
+	waiters int
+	keep    bool
+	nobody  chan struct{} // if not nil, closed when no waiter is left
 
 	// done is closed when what follows has been written.
 	done chan struct{}
@@ -115,6 +117,9 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	defer f.cancel()
 	stop := context.AfterFunc(c.life, f.cancel)
 	defer stop()
+	ctx, end := c.quota.Begin(ctx)
+	defer end()
+	defer f.taken()
 	defer f.leaveTable()
 	func() {
 		defer f.land()
@@ -192,10 +197,10 @@ func (f *flight) gone() bool {
 
 // wait returns what the flight brings, under the CID that this waiter asked for.
 func (f *flight) wait(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
+	defer f.leave()
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		f.leave()
 		return nil, 0, ended(ctx, id)
 	}
 	switch {
@@ -209,13 +214,31 @@ func (f *flight) wait(ctx context.Context, id cid.Cid) (*block.Verified, block.S
 	}
 }
 
-// leave takes one waiter off. The last one cancels the fetch and takes it off the
-// table, so that whoever comes next does not join a fetch that is being cancelled.
+// taken returns when everyone who waited has the block. Until then it takes memory that
+// nobody else counts: many may wait for a processor.
+func (f *flight) taken() {
+	f.shard.mu.Lock()
+	var nobody chan struct{}
+	if f.waiters > 0 {
+		nobody = make(chan struct{})
+		f.nobody = nobody
+	}
+	f.shard.mu.Unlock()
+	if nobody != nil {
+		<-nobody
+	}
+}
+
+// leave takes one waiter off. The last one cancels the fetch, if it goes on, and takes it
+// off the table, so that whoever comes next does not join a fetch that is being cancelled.
 func (f *flight) leave() {
 	sh := f.shard
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	f.waiters--
+	if f.waiters == 0 && f.nobody != nil {
+		close(f.nobody)
+	}
 	if f.waiters > 0 || f.landed() {
 		return // somebody wants it, or it is only being written
 	}

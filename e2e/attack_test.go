@@ -39,6 +39,7 @@ func TestAttacks(t *testing.T) {
 		name string
 		do   func(*testing.T)
 	}{
+		{"bursts of large blocks that are not here", a.coldBursts},
 		{"messages", a.malformed},
 		{"pipelining", a.pipelined},
 		{"redirects", a.redirects},
@@ -65,7 +66,8 @@ type attacked struct {
 	page  string // a path, and
 	body  []byte // what is there
 	root  string // of the website at www.example.org
-	large []cid.Cid
+	large []cid.Cid // of the disk
+	cold  []cid.Cid // as large, and only the origin has them
 	cut   string         // the path of a folder that lacks a block
 	ends  sync.WaitGroup // of connections that must end
 }
@@ -85,19 +87,35 @@ func attackedEdge(t *testing.T) *attacked {
 		b := rawNode(t, cid.Raw, append([]byte(fmt.Sprint(i)), make([]byte, 1<<20)...))
 		a.large, nodes = append(a.large, b.Cid()), append(nodes, b)
 	}
+	for i := range 400 {
+		b := rawNode(t, cid.Raw, append([]byte(fmt.Sprint("cold", i)), make([]byte, 1<<20)...))
+		a.cold, nodes = append(a.cold, b.Cid()), append(nodes, b)
+	}
 	folder, held := lackingFolder(t)
 	a.cut = "/ipfs/" + folder.String()
 	a.edge = start(t, data, "gateway.serve=any", "cache.memory=64MiB", "sites=[{host: www.example.org, content: /ipfs/"+root+"}]",
 		"origins=[{type: car, path: "+carFile(t, append(nodes, held...)...)+"}]")
 	a.honest(t)
-	// What is on its way from an origin is bounded by gateway.max_requests, and not measured
-	// here: all else is on the disk.
+	// What attacks is on the disk, but for the bursts.
 	for _, c := range a.large {
 		if got, err := a.Get(inTime(t), "127.0.0.1", "/ipfs/"+c.String()); err != nil || got.Status != http.StatusOK {
 			t.Fatal(got.Status, err)
 		}
 	}
 	return a
+}
+
+// coldBursts asks for many blocks at once that the origin answers at once.
+func (a *attacked) coldBursts(t *testing.T) {
+	var all sync.WaitGroup
+	for _, c := range a.cold {
+		all.Go(func() {
+			if got, err := a.Get(inTime(t), "127.0.0.1", "/ipfs/"+c.String()); err != nil || got.Status != http.StatusOK {
+				t.Error(got.Status, err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // under carries out an attack, and has a visitor measure what others feel of it.

@@ -169,17 +169,17 @@ func (a *archives) get(ctx context.Context, c cid.Cid) (*block.Verified, error) 
 		return nil, &failure{outcome: outcomeCanceled, err: context.Cause(ctx)}
 	}
 	started := time.Now()
-	b, err := a.read(c)
+	b, err := a.read(ctx, c)
 	a.meter.request(outcomeOf(err), started)
 	return b, err
 }
 
 // read returns the first copy of the block that is intact.
-func (a *archives) read(c cid.Cid) (*block.Verified, error) {
+func (a *archives) read(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	var bad *failure
 	tried := 0
 	for p := range a.index.places(c.Hash()) {
-		b, err := a.readAt(c, p)
+		b, err := a.readAt(ctx, c, p)
 		if err == nil {
 			return b, nil
 		}
@@ -194,7 +194,10 @@ func (a *archives) read(c cid.Cid) (*block.Verified, error) {
 	return nil, block.NotFound(c)
 }
 
-func (a *archives) readAt(c cid.Cid, p place) (*block.Verified, *failure) {
+func (a *archives) readAt(ctx context.Context, c cid.Cid, p place) (*block.Verified, *failure) {
+	if err := block.Reserve(ctx, int64(p.length())); err != nil {
+		return nil, &failure{outcome: outcomeCanceled, err: err}
+	}
 	f := a.at(p.offset())
 	offset := p.offset() - f.base
 	data := make([]byte, p.length())

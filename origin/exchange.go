@@ -56,6 +56,9 @@ func (g *gateway) roundTrip(ctx context.Context, c cid.Cid) (*block.Verified, er
 	}
 	defer resp.Body.Close()
 	header.Stop()
+	if err := reserve(ctx, resp); err != nil { // which is not the origin's silence
+		return nil, transportFailure(ctx, inner, err)
+	}
 	w := &watched{body: resp.Body, limit: g.opts.StallTimeout}
 	w.timer = time.AfterFunc(g.opts.StallTimeout, func() { cancel(errStalled) })
 	defer func() {
@@ -79,6 +82,21 @@ func (g *gateway) roundTrip(ctx context.Context, c cid.Cid) (*block.Verified, er
 		return nil, transportFailure(ctx, inner, fmt.Errorf("after %d bytes of the body: %w", w.total, err))
 	}
 	return checked(c, data, resp)
+}
+
+// reserve waits until the body of an answer may come in.
+func reserve(ctx context.Context, resp *http.Response) error {
+	size := resp.ContentLength
+	switch {
+	case resp.StatusCode != http.StatusOK || size > block.MaxSize:
+		return nil // little of it is read
+	case size < 0:
+		size = block.MaxSize
+	}
+	if err := block.Reserve(ctx, size); err != nil {
+		return fmt.Errorf("waiting for memory for %d bytes: %w", size, err)
+	}
+	return nil
 }
 
 // request builds the request for a block (Trustless Gateway, sections 1 and 2).
