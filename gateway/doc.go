@@ -64,7 +64,7 @@
 //
 // An answer that takes the long way costs as much of the processors as a dozen that are
 // kept. While these are short, and there are answers from memory, pace.go has the others
-// wait for their turn: one for every 32 from memory, and a hundred a second in any case. With
+// wait for their turn: one for every 32 from memory, and 250 a second for each processor in any case. With
 // time to spare nobody waits. Who finds [Options.MaxRequests] waiting already, or waits
 // until his time is up, gets 503. What siblings ask for is paced where their visitors are.
 //

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"runtime"
 	runtimemetrics "runtime/metrics"
 	"slices"
 	"sync"
@@ -27,9 +28,11 @@ const (
 	// way while processors are short. That one costs as much as a dozen of the former, and
 	// as much again at its visitor's and the origin, if they share the machine.
 	hitsPerLong = 32
-	// leastPace is how many answers a second take the long way in any case. With fewer
-	// answers from memory than that, there is nothing to protect.
-	leastPace = 100
+	// leastPace is how many answers a second take the long way in any case, for each
+	// processor: a tenth of it or so. With fewer answers from memory than leastHits a second,
+	// there is nothing to protect.
+	leastPace = 250
+	leastHits = 100
 )
 
 // pacer has answers that take the long way wait while answers from memory need the
@@ -151,9 +154,9 @@ func (p *pacer) adjust(now time.Time) {
 		return
 	}
 	p.rate = (p.rate + float64(hits-p.counted)/elapsed) / 2
-	least := max(leastPace, p.rate/hitsPerLong)
+	least := max(leastPace*float64(runtime.GOMAXPROCS(0)), p.rate/hitsPerLong)
 	switch crowded := p.crowded() > crowdedShare; {
-	case p.rate < leastPace:
+	case p.rate < leastHits:
 		p.open = true
 	case crowded && p.open:
 		p.open, p.credit, p.pace = false, 0, max(0.9*float64(p.begun)/elapsed, least)
