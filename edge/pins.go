@@ -57,7 +57,7 @@ func (w watcher) Lost(multihash.Multihash) { w.pins.Lost() }
 
 // openSites has the sites' releases be pinned.
 func (e *Edge) openSites() (err error) {
-	e.sites, err = release.New(release.DefaultOptions(), release.Config{
+	e.sites, err = release.New(release.Config{
 		Names: e.names, Pins: releases{e.pins}, Datastore: e.pins.Store(ds.NewKey("/sites")), Log: e.room("pin"), Metrics: e.metrics,
 	})
 	if err != nil {

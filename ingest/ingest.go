@@ -50,26 +50,21 @@ func Owner(root cid.Cid) string {
 
 // Options are the limits of imports.
 type Options struct {
-	// Writers is the number of blocks of one import that are being stored at the
-	// same time. Each is at most 1 MiB (2 MiB from a CAR): with the chunk being
-	// read, this bounds the memory an import needs besides its list of names.
-	Writers int
 	// MaxEntries is the largest number of files, folders and symlinks in one
 	// import. Their names and CIDs are kept in memory, about 200 bytes each.
 	MaxEntries int
 }
 
-// DefaultOptions returns limits that keep one import under 16 MiB of blocks and
-// let it have five million entries.
-func DefaultOptions() Options {
-	return Options{Writers: 4, MaxEntries: 5_000_000}
-}
+// writers is the number of blocks of one import that are being stored at the
+// same time. Each is at most 1 MiB (2 MiB from a CAR): with the chunk being
+// read, this bounds the memory an import needs besides its list of names to 16 MiB.
+const writers = 4
+
+// DefaultOptions lets an import have five million entries.
+func DefaultOptions() Options { return Options{MaxEntries: 5_000_000} }
 
 // Validate reports the first value that cannot work.
 func (o Options) Validate() error {
-	if o.Writers < 1 || o.Writers > 256 {
-		return fmt.Errorf("ingest: Writers is %d, expected 1 to 256", o.Writers)
-	}
 	if o.MaxEntries < 1 {
 		return fmt.Errorf("ingest: MaxEntries is %d, expected at least 1", o.MaxEntries)
 	}
@@ -149,7 +144,7 @@ func (in *Ingester) run(ctx context.Context, p Params, report func(Progress), bu
 		report = func(Progress) {}
 	}
 	s := &session{params: p, limit: in.opts.MaxEntries, report: report}
-	s.sink = newSink(ctx, in.store, owner, in.opts.Writers, func() { s.Blocks++; s.report(s.Progress) })
+	s.sink = newSink(ctx, in.store, owner, writers, func() { s.Blocks++; s.report(s.Progress) })
 
 	roots, err := build(s.ctx, s)
 	if err := s.wait(err); err != nil {

@@ -49,7 +49,7 @@ func readAnswer(q, a *dns.Msg) (records []string, ttl time.Duration, err error) 
 			return records, ttl, nil
 		}
 		if alias == "" {
-			return nil, 0, &noRecordError{ttl: shorter(ttl, negativeTTL(a))}
+			return nil, 0, &noRecordError{ttl: shorter(ttl, recordlessTTL(a))}
 		}
 		owner = alias
 	}
@@ -82,8 +82,8 @@ func (e *rcodeError) Error() string {
 	return fmt.Sprintf("DNS answer has code %d", e.code)
 }
 
-// negativeTTL is for how long a record's absence holds (RFC 2308, section 5).
-func negativeTTL(a *dns.Msg) time.Duration {
+// recordlessTTL is for how long a record's absence holds (RFC 2308, section 5).
+func recordlessTTL(a *dns.Msg) time.Duration {
 	for _, rr := range a.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
 			return min(seconds(soa.Header().Ttl), seconds(soa.Minttl))

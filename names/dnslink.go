@@ -53,11 +53,11 @@ func (n *Names) dnslink(ctx context.Context, nm name, held *answer) (*answer, er
 func (n *Names) noDNSLink(nm name, ttl time.Duration, detail string) error {
 	const least = 5 * time.Second // RFC 9520 asks not to repeat a vain question at once
 	if ttl < 0 {
-		ttl = n.opts.NegativeTTL
+		ttl = negativeTTL
 	}
 	return &lookupError{
 		err:    &Error{Name: nm.text, Reason: ErrNotFound, Detail: detail, missingDNSLink: true},
-		wait:   min(max(ttl, least), n.opts.NegativeTTL),
+		wait:   min(max(ttl, least), negativeTTL),
 		denied: true,
 	}
 }

@@ -124,7 +124,7 @@ func (n *Names) fetchError(ctx context.Context, nm name, err error) error {
 	if ok && (status.code == http.StatusNotFound || status.code == http.StatusGone) {
 		return &lookupError{
 			err:  &Error{Name: nm.text, Reason: ErrNotFound, Detail: "the network has no IPNS record for this key", Cause: cause},
-			wait: n.opts.NegativeTTL,
+			wait: negativeTTL,
 		}
 	}
 	failure := &lookupError{err: &Error{Name: nm.text, Reason: ErrUnavailable, Detail: "the source of IPNS records did not answer", Cause: cause}}

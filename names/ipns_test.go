@@ -198,7 +198,7 @@ func TestGatewayWithoutTheRecord(t *testing.T) {
 		fails(t, n, k.path(), ErrNotFound)
 		g.set(k.name, k.sign(pageA, 1, 24*time.Hour, time.Minute))
 		fails(t, n, k.path(), ErrNotFound)
-		time.Sleep(n.opts.NegativeTTL)
+		time.Sleep(negativeTTL)
 		resolves(t, n, k.path(), pageA)
 
 		// A gateway that has lost it does not end a signed record's life.
@@ -237,7 +237,7 @@ func TestFaultsOfAGateway(t *testing.T) {
 				g.with(fault)
 				fails(t, n, k.path(), ErrUnavailable)
 				g.with(func(g *records) { g.answer, g.delay = nil, 0 })
-				time.Sleep(n.opts.Retry)
+				time.Sleep(retry)
 				if name == "429" {
 					fails(t, n, k.path(), ErrUnavailable)
 					time.Sleep(time.Minute)

@@ -99,7 +99,7 @@ func (n *Names) countStale() float64 {
 	defer n.mu.Unlock()
 	now, count := time.Now(), 0
 	for _, e := range n.table.Values() {
-		if e.stale && e.servable(now, n.opts.MaxStale) {
+		if e.stale && e.servable(now, maxStale) {
 			count++
 		}
 	}

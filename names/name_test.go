@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -63,9 +62,6 @@ func TestOptions(t *testing.T) {
 		`Resolvers[0]: "https://"`:            func(o *Options) { o.Resolvers = []string{"https://"} },
 		`IPNSGateway: "https://a.example/#x"`: func(o *Options) { o.IPNSGateway = "https://a.example/#x" },
 		`IPNSGateway: "https://a b"`:          func(o *Options) { o.IPNSGateway = "https://a b" },
-		"MinTTL: -1s":                         func(o *Options) { o.MinTTL = -time.Second },
-		"MaxTTL: 500ms: expected 1s or more":  func(o *Options) { o.MaxTTL = time.Second / 2 },
-		"RetryMax: 1s":                        func(o *Options) { o.RetryMax = time.Second },
 		"Entries: 0: expected 1 or more":      func(o *Options) { o.Entries = 0 },
 		"Lookups: -3":                         func(o *Options) { o.Lookups = -3 },
 	} {

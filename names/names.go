@@ -48,8 +48,8 @@ func New(opts Options, log *slog.Logger, reg prometheus.Registerer) (*Names, err
 // newTransport speaks to resolvers and gateway: few places, many questions.
 func newTransport(opts Options) http.RoundTripper {
 	return &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: opts.DNSTimeout}).DialContext,
-		TLSHandshakeTimeout:    opts.DNSTimeout,
+		DialContext:            (&net.Dialer{Timeout: dnsTimeout}).DialContext,
+		TLSHandshakeTimeout:    dnsTimeout,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    16,
 		IdleConnTimeout:        90 * time.Second,
@@ -92,11 +92,11 @@ func (n *Names) connect() error {
 		}
 		d := &doh{url: u, client: n.client}
 		chain.resolvers = append(chain.resolvers, &upstream{resolver: d, health: health{log: n.log, what: d.String()}})
-		chain.timeout = n.opts.DNSTimeout
+		chain.timeout = dnsTimeout
 	}
 	if len(chain.resolvers) == 0 {
-		s := newSystem(n.opts.DNSTimeout)
-		chain.timeout = 3 * n.opts.DNSTimeout // it asks several servers
+		s := newSystem(dnsTimeout)
+		chain.timeout = 3 * dnsTimeout // it asks several servers
 		chain.resolvers = []*upstream{{resolver: s, health: health{log: n.log, what: s.String()}}}
 	}
 	n.dns = chain
@@ -110,7 +110,7 @@ func (n *Names) connect() error {
 	n.gateway = &ipnsGateway{
 		url:     u,
 		client:  n.client,
-		timeout: n.opts.IPNSTimeout,
+		timeout: ipnsTimeout,
 		health:  health{log: n.log, what: u.Redacted()},
 	}
 	return nil
@@ -164,8 +164,8 @@ func (n *Names) mayPass(first string, way []string, next name) error {
 	if slices.Contains(way, next.text) {
 		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("%q leads back to itself", next.text)}
 	}
-	if len(way) == n.opts.DepthLimit {
-		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("the limit is %d", n.opts.DepthLimit)}
+	if len(way) == depthLimit {
+		return &Error{Name: first, Reason: ErrRecursion, Detail: fmt.Sprintf("the limit is %d", depthLimit)}
 	}
 	return nil
 }

@@ -18,53 +18,40 @@ type Options struct {
 	// records. Empty: IPNS names cannot be resolved.
 	IPNSGateway string
 
-	// MinTTL and MaxTTL bound for how long an answer is used without asking again.
-	MinTTL, MaxTTL time.Duration
-	// DefaultTTL is used where the source tells none.
-	DefaultTTL time.Duration
-	// NegativeTTL bounds for how long it is remembered that a name has no record.
-	NegativeTTL time.Duration
-	// MaxStale is for how long an expired answer is served while the name cannot
-	// be looked up. 0 serves none.
-	MaxStale time.Duration
-	// Patience is how long somebody waits for a lookup before getting the expired
-	// answer, if there is one.
-	Patience time.Duration
-	// Retry is the pause after a failed lookup of a name. It doubles with each
-	// failure, up to RetryMax.
-	Retry, RetryMax time.Duration
-	// DNSTimeout bounds one question to one resolver, IPNSTimeout one to the gateway.
-	DNSTimeout, IPNSTimeout time.Duration
-
 	// Entries is how many names are remembered; the least recently used go first.
 	// A DNSLink takes about 500 bytes, an IPNS name at most 11 KiB.
 	Entries int
 	// Lookups is how many names of each kind may be looked up at once. More are
 	// refused: they come from a flood of names, and what is remembered is served on.
 	Lookups int
-	// DepthLimit is how many names a path may lead through.
-	DepthLimit int
 }
+
+const (
+	// minTTL and maxTTL bound for how long an answer is used without asking again.
+	minTTL, maxTTL = time.Second, 24 * time.Hour
+	// defaultTTL is used where the source tells none.
+	defaultTTL = time.Minute
+	// negativeTTL bounds for how long it is remembered that a name has no record.
+	negativeTTL = 30 * time.Second
+	// maxStale is for how long an expired answer is served while the name cannot
+	// be looked up.
+	maxStale = 24 * time.Hour
+	// patience is how long somebody waits for a lookup before getting the expired
+	// answer, if there is one: the client response timer of RFC 8767.
+	patience = 1800 * time.Millisecond
+	// retry is the pause after a failed lookup of a name. It doubles with each
+	// failure, up to retryMax.
+	retry, retryMax = 2 * time.Second, 30 * time.Second
+	// dnsTimeout bounds one question to one resolver, ipnsTimeout one to the gateway.
+	dnsTimeout, ipnsTimeout = 5 * time.Second, 20 * time.Second
+	// depthLimit is how many names a path may lead through: what the DNSLink gateway
+	// specification suggests.
+	depthLimit = 32
+)
 
 // DefaultOptions resolves DNSLinks with the system's DNS servers, and no IPNS
 // names.
-func DefaultOptions() Options {
-	return Options{
-		MinTTL:      time.Second,
-		MaxTTL:      24 * time.Hour,
-		DefaultTTL:  time.Minute,
-		NegativeTTL: 30 * time.Second,
-		MaxStale:    24 * time.Hour,
-		Patience:    1800 * time.Millisecond, // the client response timer of RFC 8767
-		Retry:       2 * time.Second,
-		RetryMax:    30 * time.Second,
-		DNSTimeout:  5 * time.Second,
-		IPNSTimeout: 20 * time.Second,
-		Entries:     4096,
-		Lookups:     256,
-		DepthLimit:  32, // what the DNSLink gateway specification suggests
-	}
-}
+func DefaultOptions() Options { return Options{Entries: 4096, Lookups: 256} }
 
 // Validate reports the values that cannot be used.
 func (o Options) Validate() error {
@@ -79,30 +66,10 @@ func (o Options) Validate() error {
 			errs = append(errs, fmt.Errorf("names: IPNSGateway: %w", err))
 		}
 	}
-	for _, d := range []struct {
-		field string
-		value time.Duration
-		least time.Duration
-	}{
-		{"MinTTL", o.MinTTL, 0},
-		{"MaxTTL", o.MaxTTL, max(o.MinTTL, 1)},
-		{"DefaultTTL", o.DefaultTTL, 1},
-		{"NegativeTTL", o.NegativeTTL, 0},
-		{"MaxStale", o.MaxStale, 0},
-		{"Patience", o.Patience, 0},
-		{"Retry", o.Retry, 1},
-		{"RetryMax", o.RetryMax, max(o.Retry, 1)},
-		{"DNSTimeout", o.DNSTimeout, 1},
-		{"IPNSTimeout", o.IPNSTimeout, 1},
-	} {
-		if d.value < d.least {
-			errs = append(errs, fmt.Errorf("names: %s: %s: expected %s or more", d.field, d.value, d.least))
-		}
-	}
 	for _, n := range []struct {
 		field string
 		value int
-	}{{"Entries", o.Entries}, {"Lookups", o.Lookups}, {"DepthLimit", o.DepthLimit}} {
+	}{{"Entries", o.Entries}, {"Lookups", o.Lookups}} {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("names: %s: %d: expected 1 or more", n.field, n.value))
 		}

@@ -90,8 +90,8 @@ func (n *Names) answer(ctx context.Context, nm name) (*answer, time.Duration, ou
 		return n.insteadOf(e, now, e.err)
 	}
 	l, err := n.launch(e)
-	servable := e.servable(now, n.opts.MaxStale)
-	failing := e.fails > 0 && now.Sub(e.retry) < 2*n.opts.RetryMax // and not hours ago
+	servable := e.servable(now, maxStale)
+	failing := e.fails > 0 && now.Sub(e.retry) < 2*retryMax // and not hours ago
 	if err != nil || failing && servable {
 		// What is known is served while it is tried again.
 		defer n.mu.Unlock()
@@ -100,7 +100,7 @@ func (n *Names) answer(ctx context.Context, nm name) (*answer, time.Duration, ou
 	n.mu.Unlock()
 	var late <-chan time.Time // never, if there is nothing to serve instead
 	if servable {
-		timer := time.NewTimer(n.opts.Patience)
+		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		late = timer.C
 	}
@@ -135,7 +135,7 @@ func (n *Names) wait(ctx context.Context, e *entry, l *lookup, late <-chan time.
 // insteadOf returns the last good answer in place of err, or else err. The caller
 // holds mu.
 func (n *Names) insteadOf(e *entry, now time.Time, err *Error) (*answer, time.Duration, outcome, error) {
-	if !e.servable(now, n.opts.MaxStale) {
+	if !e.servable(now, maxStale) {
 		return nil, 0, outcomeOf(err), err
 	}
 	if e.fresh(now) { // another lookup has succeeded in between
@@ -252,9 +252,9 @@ func (n *Names) failed(e *entry, err error) {
 	if le.denied {
 		e.held, e.stale = nil, false
 	}
-	pause := n.opts.RetryMax
+	pause := retryMax
 	if e.fails < 16 {
-		pause = min(pause, n.opts.Retry<<e.fails)
+		pause = min(pause, retry<<e.fails)
 	}
 	e.fails++
 	e.err, e.retry = le.err, time.Now().Add(max(pause, le.wait))
@@ -266,7 +266,7 @@ func (n *Names) failed(e *entry, err error) {
 // clamp brings a TTL into the configured bounds. A negative one is unknown.
 func (n *Names) clamp(ttl time.Duration) time.Duration {
 	if ttl < 0 {
-		ttl = n.opts.DefaultTTL
+		ttl = defaultTTL
 	}
-	return min(max(ttl, n.opts.MinTTL), n.opts.MaxTTL)
+	return min(max(ttl, minTTL), maxTTL)
 }

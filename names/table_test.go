@@ -68,11 +68,11 @@ func TestTTLBounds(t *testing.T) {
 		want time.Duration
 	}{
 		"as told":            {60, "", time.Minute},
-		"too short":          {0, "", 10 * time.Second},
-		"too long":           {86400, "", time.Hour},
-		"nonsense":           {1 << 31, "", 10 * time.Second},
+		"too short":          {0, "", minTTL},
+		"too long":           {864000, "", maxTTL},
+		"nonsense":           {1 << 31, "", minTTL},
 		"aged in HTTP cache": {60, "15", 45 * time.Second},
-		"older than its TTL": {60, "900", 10 * time.Second},
+		"older than its TTL": {60, "900", minTTL},
 		"nonsense age":       {60, "-3", time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestTTLBounds(t *testing.T) {
 				w.serve("dns.example", z)
 				z.age = tc.age
 				z.link("www.example.com", pageA, tc.ttl)
-				n := w.names(func(o *Options) { o.MinTTL, o.MaxTTL = 10*time.Second, time.Hour })
+				n := w.names(nil)
 				if got := resolves(t, n, "/ipns/www.example.com", pageA); got != tc.want {
 					t.Fatalf("got a TTL of %s, want %s", got, tc.want)
 				}
@@ -95,7 +95,7 @@ func TestLastGoodAnswerIsServedWhileResolverIsDown(t *testing.T) {
 		w, z := newWorld(t), newZone()
 		w.serve("dns.example", z)
 		z.link("www.example.com", pageA, 60)
-		n := w.names(func(o *Options) { o.MaxStale = time.Hour })
+		n := w.names(nil)
 		resolves(t, n, "/ipns/www.example.com", pageA)
 		w.setDown("dns.example", true)
 		time.Sleep(time.Minute)
@@ -126,7 +126,7 @@ func TestLastGoodAnswerIsServedWhileResolverIsDown(t *testing.T) {
 
 		z.link("www.example.com", pageB, 60)
 		w.setDown("dns.example", false)
-		time.Sleep(n.opts.RetryMax)
+		time.Sleep(retryMax)
 		resolves(t, n, "/ipns/www.example.com", pageA) // sets off the lookup
 		synctest.Wait()
 		if ttl := resolves(t, n, "/ipns/www.example.com", pageB); ttl != time.Minute {
@@ -143,29 +143,16 @@ func TestStaleAnswerHasAnEnd(t *testing.T) {
 		w, z := newWorld(t), newZone()
 		w.serve("dns.example", z)
 		z.link("www.example.com", pageA, 60)
-		n := w.names(func(o *Options) { o.MaxStale = time.Hour })
+		n := w.names(nil)
 		resolves(t, n, "/ipns/www.example.com", pageA)
 		w.setDown("dns.example", true)
-		time.Sleep(time.Hour + time.Minute - time.Millisecond)
+		time.Sleep(maxStale + time.Minute - time.Millisecond)
 		resolves(t, n, "/ipns/www.example.com", pageA)
 		time.Sleep(time.Millisecond)
 		fails(t, n, "/ipns/www.example.com", ErrUnavailable)
 		if w.metric("shoal_names_stale") != 0 {
 			t.Error("a name that is not served counts as stale")
 		}
-	})
-}
-
-func TestNothingStaleIfSwitchedOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, z := newWorld(t), newZone()
-		w.serve("dns.example", z)
-		z.link("www.example.com", pageA, 60)
-		n := w.names(func(o *Options) { o.MaxStale = 0 })
-		resolves(t, n, "/ipns/www.example.com", pageA)
-		w.setDown("dns.example", true)
-		time.Sleep(time.Minute)
-		fails(t, n, "/ipns/www.example.com", ErrUnavailable)
 	})
 }
 
@@ -181,8 +168,8 @@ func TestPatienceWithASlowResolver(t *testing.T) {
 		time.Sleep(time.Hour)
 		start := time.Now()
 		resolves(t, n, "/ipns/www.example.com", pageA)
-		if took := time.Since(start); took != n.opts.Patience {
-			t.Fatalf("waited %s, want %s", took, n.opts.Patience)
+		if took := time.Since(start); took != patience {
+			t.Fatalf("waited %s, want %s", took, patience)
 		}
 		time.Sleep(2 * time.Second)
 		resolves(t, n, "/ipns/www.example.com", pageB)
@@ -243,7 +230,7 @@ func TestFailureIsRememberedBriefly(t *testing.T) {
 			t.Fatalf("%v lookups for 100 visitors", got)
 		}
 		w.setDown("dns.example", false)
-		time.Sleep(n.opts.Retry)
+		time.Sleep(retry)
 		resolves(t, n, "/ipns/www.example.com", pageA)
 	})
 }

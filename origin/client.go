@@ -43,8 +43,8 @@ func credentials(s Spec, user *url.Userinfo) http.Header {
 func newClient(base *url.URL, secrets http.Header, o Options) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         dialFrom(base.Hostname(), o.DialTimeout),
-			TLSHandshakeTimeout: o.DialTimeout,
+			DialContext:         dialFrom(base.Hostname(), dialTimeout),
+			TLSHandshakeTimeout: dialTimeout,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:   true,
 			HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},

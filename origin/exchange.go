@@ -47,7 +47,7 @@ func (g *gateway) exchange(ctx context.Context, c cid.Cid) (*block.Verified, err
 func (g *gateway) roundTrip(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	header := time.AfterFunc(g.opts.HeaderTimeout, func() { cancel(errNoHeader) })
+	header := time.AfterFunc(headerTimeout, func() { cancel(errNoHeader) })
 	defer header.Stop()
 
 	resp, err := g.client.Do(g.request(inner, c))
@@ -59,8 +59,8 @@ func (g *gateway) roundTrip(ctx context.Context, c cid.Cid) (*block.Verified, er
 	if err := reserve(ctx, resp); err != nil { // which is not the origin's silence
 		return nil, transportFailure(ctx, inner, err)
 	}
-	w := &watched{body: resp.Body, limit: g.opts.StallTimeout}
-	w.timer = time.AfterFunc(g.opts.StallTimeout, func() { cancel(errStalled) })
+	w := &watched{body: resp.Body, limit: stallTimeout}
+	w.timer = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	defer func() {
 		w.timer.Stop()
 		g.meter.bytes.Add(float64(w.total))
@@ -69,7 +69,7 @@ func (g *gateway) roundTrip(ctx context.Context, c cid.Cid) (*block.Verified, er
 	if resp.StatusCode != http.StatusOK {
 		// Errors are often short: reading them to the end saves a new connection, but
 		// is worth no wait.
-		w.timer.Reset(min(g.opts.StallTimeout, drainTimeout))
+		w.timer.Reset(min(stallTimeout, drainTimeout))
 		w.limit = drainTimeout
 		_, _ = io.CopyN(io.Discard, w, drainLimit)
 		return nil, g.refusal(resp, c)
@@ -151,9 +151,9 @@ func (g *gateway) refusal(resp *http.Response, c cid.Cid) error {
 		return block.NotFound(c)
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && asked && wait > 0:
 		if !asked {
-			wait = g.opts.FailureTTL
+			wait = failureTTL
 		}
-		f.outcome, f.wait = outcomeThrottled, min(wait, g.opts.MaxRetryAfter)
+		f.outcome, f.wait = outcomeThrottled, min(wait, maxRetryAfter)
 		g.pause.extend(f.wait)
 		g.log.Info("origin asks for a pause", "status", code, "pause", f.wait)
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:

@@ -52,7 +52,7 @@ func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, err
 		opts:   o,
 		log:    log,
 		meter:  m,
-		memory: newMemory(o.NotFoundTTL, o.FailureTTL),
+		memory: newMemory(notFoundTTL, failureTTL),
 		turns:  make(chan struct{}, o.Concurrency),
 	}
 	base.User = nil
@@ -66,9 +66,9 @@ func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, err
 		Interval:     30 * time.Second,
 		BucketPeriod: 3 * time.Second,
 		MaxRequests:  1,
-		Timeout:      o.BreakerOpen,
+		Timeout:      breakerOpen,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
-			return c.TotalFailures >= uint32(o.BreakerFailures) && c.TotalFailures >= c.TotalSuccesses
+			return c.TotalFailures >= breakerFailures && c.TotalFailures >= c.TotalSuccesses
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) { g.breakerChanged(from, to) },
 	})
@@ -91,7 +91,7 @@ func (g *gateway) get(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 	all, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(g.life, func() { cancel(errClosed) })()
-	all, stop := context.WithTimeoutCause(all, g.opts.TotalTimeout, errTotal)
+	all, stop := context.WithTimeoutCause(all, totalTimeout, errTotal)
 	defer stop()
 
 	b, err := g.retry(all, c)
@@ -185,7 +185,7 @@ func (g *gateway) probe(ctx context.Context, c cid.Cid, report func(bool)) (*blo
 	done := make(chan result, 1)
 	g.running.Go(func() { // the caller holds running above zero, so Wait cannot miss this
 		defer func() { <-g.turns }()
-		probe, cancel := context.WithTimeoutCause(g.life, g.opts.TotalTimeout, errTotal)
+		probe, cancel := context.WithTimeoutCause(g.life, totalTimeout, errTotal)
 		defer cancel()
 		b, err := g.exchange(probe, c)
 		healthy, known := g.verdict(err)
@@ -230,7 +230,7 @@ func (g *gateway) breakerChanged(from, to gobreaker.State) {
 	g.meter.state.Set(float64(to))
 	switch {
 	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
-		g.log.Warn("origin fails and is left alone", "retry_in", g.opts.BreakerOpen, "last_err", g.blamed.Load())
+		g.log.Warn("origin fails and is left alone", "retry_in", breakerOpen, "last_err", g.blamed.Load())
 	case to == gobreaker.StateClosed:
 		g.log.Info("origin is back")
 	default:

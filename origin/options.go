@@ -18,51 +18,39 @@ type Options struct {
 	// Attempts is how often one block is requested from one origin before it counts
 	// as failed. 1 means no retries.
 	Attempts int
+}
 
-	// DialTimeout bounds connecting (TCP, and then TLS once more).
-	DialTimeout time.Duration
-	// HeaderTimeout bounds one attempt until the response's header is there,
+const (
+	// dialTimeout bounds connecting (TCP, and then TLS once more).
+	dialTimeout = 5 * time.Second
+	// headerTimeout bounds one attempt until the response's header is there,
 	// connecting and redirects included.
-	HeaderTimeout time.Duration
-	// StallTimeout ends a body of which less than 4 KiB arrived in this time.
-	StallTimeout time.Duration
-	// TotalTimeout bounds one block from one origin: the wait for a turn, all
+	headerTimeout = 10 * time.Second
+	// stallTimeout ends a body of which less than 4 KiB arrived in this time.
+	stallTimeout = 5 * time.Second
+	// totalTimeout bounds one block from one origin: the wait for a turn, all
 	// attempts and the pauses between them.
-	TotalTimeout time.Duration
+	totalTimeout = 25 * time.Second
 
-	// NotFoundTTL is how long "not found" is remembered for one block.
-	NotFoundTTL time.Duration
-	// FailureTTL is how long a failure is remembered for one block, and how long an
+	// notFoundTTL is how long "not found" is remembered for one block.
+	notFoundTTL = 3 * time.Second
+	// failureTTL is how long a failure is remembered for one block, and how long an
 	// origin is left alone after a 429 that does not say for how long.
-	FailureTTL time.Duration
-	// MaxRetryAfter caps the pause that an origin may ask for with Retry-After.
-	MaxRetryAfter time.Duration
+	failureTTL = time.Second
+	// maxRetryAfter caps the pause that an origin may ask for with Retry-After.
+	maxRetryAfter = 2 * time.Minute
 
-	// BreakerFailures is how many failed attempts within half a minute open an
+	// breakerFailures is how many failed attempts within half a minute open an
 	// origin's circuit breaker, when they are also at least as many as the
 	// successful ones.
-	BreakerFailures int
-	// BreakerOpen is how long an open breaker refuses requests before it lets one
+	breakerFailures = 10
+	// breakerOpen is how long an open breaker refuses requests before it lets one
 	// through to see whether the origin recovered.
-	BreakerOpen time.Duration
-}
+	breakerOpen = 5 * time.Second
+)
 
 // DefaultOptions returns the defaults, without any origin.
-func DefaultOptions() Options {
-	return Options{
-		Concurrency:     64,
-		Attempts:        3,
-		DialTimeout:     5 * time.Second,
-		HeaderTimeout:   10 * time.Second,
-		StallTimeout:    5 * time.Second,
-		TotalTimeout:    25 * time.Second,
-		NotFoundTTL:     3 * time.Second,
-		FailureTTL:      time.Second,
-		MaxRetryAfter:   2 * time.Minute,
-		BreakerFailures: 10,
-		BreakerOpen:     5 * time.Second,
-	}
-}
+func DefaultOptions() Options { return Options{Concurrency: 64, Attempts: 3} }
 
 // Validate reports the first wrong value, naming the field, the value and what
 // was expected. It does not look at the network or at the disk.
@@ -73,28 +61,9 @@ func (o Options) Validate() error {
 	}{
 		{"Concurrency", o.Concurrency, 1, 4096},
 		{"Attempts", o.Attempts, 1, 10},
-		{"BreakerFailures", o.BreakerFailures, 1, 1 << 20},
 	} {
 		if f.value < f.lo || f.value > f.hi {
 			return fmt.Errorf("origin %s: %d: expected a number from %d to %d", f.name, f.value, f.lo, f.hi)
-		}
-	}
-	for _, f := range []struct {
-		name   string
-		value  time.Duration
-		lo, hi time.Duration
-	}{
-		{"DialTimeout", o.DialTimeout, time.Millisecond, time.Hour},
-		{"HeaderTimeout", o.HeaderTimeout, time.Millisecond, time.Hour},
-		{"StallTimeout", o.StallTimeout, time.Millisecond, time.Hour},
-		{"TotalTimeout", o.TotalTimeout, time.Millisecond, time.Hour},
-		{"NotFoundTTL", o.NotFoundTTL, 0, time.Minute},
-		{"FailureTTL", o.FailureTTL, 0, time.Minute},
-		{"MaxRetryAfter", o.MaxRetryAfter, 0, 24 * time.Hour},
-		{"BreakerOpen", o.BreakerOpen, time.Millisecond, time.Hour},
-	} {
-		if f.value < f.lo || f.value > f.hi {
-			return fmt.Errorf("origin %s: %s: expected a duration from %s to %s", f.name, f.value, f.lo, f.hi)
 		}
 	}
 	for i, s := range o.Origins {

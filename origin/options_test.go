@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -46,8 +45,6 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		`headers: Authorization and token`:                                                      spec(Spec{Type: "gateway", URL: "https://x", Token: "secret", Headers: map[string]string{"Authorization": "secret"}}),
 		`Concurrency: 0: expected a number`:                                                     func(o *Options) { o.Concurrency = 0 },
 		`Attempts: -1: expected a number`:                                                       func(o *Options) { o.Attempts = -1 },
-		`TotalTimeout: 0s: expected a dur`:                                                      func(o *Options) { o.TotalTimeout = 0 },
-		`NotFoundTTL: 1h0m0s: expected`:                                                         func(o *Options) { o.NotFoundTTL = time.Hour },
 	} {
 		o := DefaultOptions()
 		change(&o)

@@ -38,9 +38,7 @@ func New(opts Options, cfg Config) (*Pins, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := database.DefaultOptions()
-	o.File = filepath.Join(opts.Dir, "pins.db")
-	db, err := database.New(o)
+	db, err := database.New(filepath.Join(opts.Dir, "pins.db"))
 	if err != nil {
 		return nil, fmt.Errorf("pins: %w", err)
 	}

@@ -17,9 +17,6 @@ type Options struct {
 	Replicas int
 	// Grace is how long an edge that is gone counts as there for what it held.
 	Grace time.Duration
-	// Heartbeat is how often a sibling that needs no news is asked whether it knows
-	// everything.
-	Heartbeat time.Duration
 	// Look is how often the members of the fleet are looked at.
 	Look time.Duration
 	// Hold and List are the settings of the parts.
@@ -27,10 +24,14 @@ type Options struct {
 	List list.Options
 }
 
+// heartbeat is how often a sibling that needs no news is asked whether it knows
+// everything.
+const heartbeat = 15 * time.Second
+
 // DefaultOptions keeps two copies, and moves nothing for a restart.
 func DefaultOptions() Options {
 	return Options{
-		Replicas: 2, Grace: 5 * time.Minute, Heartbeat: 15 * time.Second, Look: 250 * time.Millisecond,
+		Replicas: 2, Grace: 5 * time.Minute, Look: 250 * time.Millisecond,
 		Hold: hold.DefaultOptions(), List: list.DefaultOptions(),
 	}
 }
@@ -44,7 +45,7 @@ func (o Options) Validate() error {
 		name  string
 		value time.Duration
 		most  time.Duration
-	}{{"pin.grace", o.Grace, 30 * 24 * time.Hour}, {"pin: Heartbeat", o.Heartbeat, time.Hour}, {"pin: Look", o.Look, time.Minute}} {
+	}{{"pin.grace", o.Grace, 30 * 24 * time.Hour}, {"pin: Look", o.Look, time.Minute}} {
 		if d.value <= 0 || d.value > d.most {
 			return fmt.Errorf("%s: %s: expected a duration from 1ms to %s", d.name, d.value, d.most)
 		}

@@ -122,7 +122,7 @@ func (p *Pins) tell(ctx context.Context, name string) {
 		m, changed := p.own.since(known.Epoch, known.Seq)
 		var answer heard
 		err := p.say(ctx, name, m, &answer)
-		pause := p.opts.Heartbeat
+		pause := heartbeat
 		switch {
 		case ctx.Err() != nil:
 			return

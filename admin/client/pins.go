@@ -17,7 +17,7 @@ import (
 
 // AddPin pins a CID or a path. With a progress function it returns when the pin is
 // pinned or has failed, and calls the function for each change until then.
-func (c *Client) AddPin(ctx context.Context, target string, p admin.PinParams, progress func(admin.Pin)) (admin.Pin, error) {
+func (c *Client) AddPin(ctx context.Context, target string, p admin.PinParams, progress func(admin.Pin)) (last admin.Pin, err error) {
 	query := url.Values{"path": {target}, "wait": {strconv.FormatBool(progress != nil)}}
 	if p.Name != "" {
 		query.Set("name", p.Name)
@@ -25,17 +25,7 @@ func (c *Client) AddPin(ctx context.Context, target string, p admin.PinParams, p
 	if p.Replicas > 0 {
 		query.Set("replicas", strconv.Itoa(p.Replicas))
 	}
-	return c.followPin(ctx, http.MethodPost, "/api/v1/pins", query, progress)
-}
-
-// WaitPin returns when a pin is pinned or has failed, and calls progress, which may be
-// nil, for each change until then.
-func (c *Client) WaitPin(ctx context.Context, idOrCID string, progress func(admin.Pin)) (admin.Pin, error) {
-	return c.followPin(ctx, http.MethodGet, pinPath(idOrCID), url.Values{"wait": {"true"}}, progress)
-}
-
-func (c *Client) followPin(ctx context.Context, method, path string, query url.Values, progress func(admin.Pin)) (last admin.Pin, err error) {
-	err = c.pinLines(ctx, method, path, query, func(line admin.PinLine) {
+	err = c.pinLines(ctx, http.MethodPost, "/api/v1/pins", query, func(line admin.PinLine) {
 		if line.Pin != nil {
 			last = *line.Pin
 			if progress != nil {
@@ -43,7 +33,7 @@ func (c *Client) followPin(ctx context.Context, method, path string, query url.V
 			}
 		}
 	})
-	if err == nil && query.Get("wait") == "true" && last.Status != "pinned" && last.Status != "failed" {
+	if err == nil && progress != nil && last.Status != "pinned" && last.Status != "failed" {
 		err = fmt.Errorf("the edge broke off; pin %s goes on there: see shoal pin status %s", last.ID, last.ID)
 	}
 	return last, err

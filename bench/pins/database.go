@@ -27,9 +27,7 @@ var stores = []struct {
 	open func(dir string) (store, error)
 }{
 	{"bbolt", func(dir string) (store, error) {
-		o := database.DefaultOptions()
-		o.File = filepath.Join(dir, "bbolt", "db")
-		return database.New(o)
+		return database.New(filepath.Join(dir, "bbolt", "db"))
 	}},
 	{"pebble", func(dir string) (store, error) {
 		return pebbleds.NewDatastore(filepath.Join(dir, "pebble"),

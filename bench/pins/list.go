@@ -79,9 +79,7 @@ type edge struct {
 func (e edge) close() error { return errors.Join(e.List.Close(), e.db.Close()) }
 
 func (n *network) open(dir, name string) (edge, error) {
-	o := database.DefaultOptions()
-	o.File = filepath.Join(dir, name, "db")
-	db, err := database.New(o)
+	db, err := database.New(filepath.Join(dir, name, "db"))
 	if err != nil {
 		return edge{}, err
 	}

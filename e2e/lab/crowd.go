@@ -97,7 +97,6 @@ type Tally struct {
 	requests int
 	failures []error
 	took     []time.Duration
-	sources  map[string]int
 }
 
 // Add counts one request.
@@ -110,27 +109,17 @@ func (t *Tally) Add(a Answer, err error) {
 		return
 	}
 	t.took = append(t.took, a.Took)
-	if t.sources == nil {
-		t.sources = map[string]int{}
-	}
-	t.sources[a.Header.Get("Cache-Status")]++
 }
 
 // Join adds what others have counted.
 func (t *Tally) Join(others ...*Tally) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sources == nil {
-		t.sources = map[string]int{}
-	}
 	for _, o := range others {
 		o.mu.Lock()
 		t.requests += o.requests
 		t.failures = append(t.failures, o.failures...)
 		t.took = append(t.took, o.took...)
-		for s, n := range o.sources {
-			t.sources[s] += n
-		}
 		o.mu.Unlock()
 	}
 }
@@ -158,17 +147,6 @@ func (t *Tally) Quantile(q float64) time.Duration {
 	}
 	slices.Sort(t.took)
 	return t.took[min(int(q*float64(len(t.took))), len(t.took)-1)]
-}
-
-// Sources counts the answers by their Cache-Status.
-func (t *Tally) Sources() map[string]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sources := map[string]int{}
-	for s, n := range t.sources {
-		sources[s] = n
-	}
-	return sources
 }
 
 // Crowd asks the edge for every file of the site, at most so many at once, in an

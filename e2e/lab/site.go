@@ -42,14 +42,6 @@ func (s *Site) Paths() []string {
 	return paths
 }
 
-// Bytes returns the size of all files together.
-func (s *Site) Bytes() (n int64) {
-	for _, data := range s.Files {
-		n += int64(len(data))
-	}
-	return n
-}
-
 // NewSite makes a website of pages in folders, and beside them one large file of
 // the given size in bytes, unless that is 0. The same seed makes the same site.
 func NewSite(seed uint64, pages, large int) (*Site, error) {

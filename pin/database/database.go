@@ -24,27 +24,8 @@ var (
 	ErrClosed = errors.New("the database is closed")
 )
 
-// Options say where the database is.
-type Options struct {
-	// File is created when it is not there, and its folder too.
-	File string
-	// LockTimeout is how long to wait for another process to let go of the file.
-	LockTimeout time.Duration
-}
-
-// DefaultOptions has no file.
-func DefaultOptions() Options { return Options{LockTimeout: time.Second} }
-
-// Validate checks the values.
-func (o Options) Validate() error {
-	switch {
-	case o.File == "":
-		return errors.New("file: a path is required")
-	case o.LockTimeout <= 0:
-		return fmt.Errorf("lock timeout %v: a positive duration is required", o.LockTimeout)
-	}
-	return nil
-}
+// lockTimeout is how long to wait for another process to let go of the file.
+const lockTimeout = time.Second
 
 // Database is a datastore in one file. All methods may be called at once. There is
 // one writer at a time.
@@ -57,27 +38,25 @@ var bucket = []byte("datastore")
 // fill is how much of a page is used when it is split. Keys mostly come in order.
 const fill = 0.8
 
-// New opens the database and takes it for this process.
-func New(o Options) (d *Database, err error) {
-	if err := o.Validate(); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
+// New opens the database in a file, which is created with its folder when it is not
+// there, and takes it for this process.
+func New(file string) (d *Database, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open database %s: %w", o.File, err)
+			err = fmt.Errorf("open database %s: %w", file, err)
 		}
 	}()
-	_, statErr := os.Stat(o.File)
+	_, statErr := os.Stat(file)
 	fresh := errors.Is(statErr, fs.ErrNotExist)
-	if err := os.MkdirAll(filepath.Dir(o.File), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, err
 	}
 	d = &Database{}
 	defer guard(&err)
 	// With NoFreelistSync, bbolt would look for free pages at the start, and end the
 	// process when it meets a damaged one.
-	d.db, err = bbolt.Open(o.File, 0o600, &bbolt.Options{
-		Timeout: o.LockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+	d.db, err = bbolt.Open(file, 0o600, &bbolt.Options{
+		Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
 	})
 	if err != nil {
 		return nil, translate(err)
@@ -87,7 +66,7 @@ func New(o Options) (d *Database, err error) {
 		return err
 	})
 	if err == nil && fresh {
-		err = syncFolder(filepath.Dir(o.File))
+		err = syncFolder(filepath.Dir(file))
 	}
 	if err != nil {
 		return nil, errors.Join(translate(err), d.db.Close())

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/query"
@@ -17,7 +16,7 @@ import (
 
 func open(t *testing.T, file string) *Database {
 	t.Helper()
-	d, err := New(Options{File: file, LockTimeout: 50 * time.Millisecond})
+	d, err := New(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,15 +43,6 @@ func TestIsADatastore(t *testing.T) {
 	}
 	for i, f := range dstest.BatchSubtests {
 		t.Run(fmt.Sprint("batch ", i), func(t *testing.T) { f(t, unsynced(t)) })
-	}
-}
-
-func TestOptionsNameTheField(t *testing.T) {
-	if _, err := New(DefaultOptions()); err == nil || !bytes.Contains([]byte(err.Error()), []byte("file:")) {
-		t.Error(err)
-	}
-	if _, err := New(Options{File: "x"}); err == nil || !bytes.Contains([]byte(err.Error()), []byte("lock timeout")) {
-		t.Error(err)
 	}
 }
 
@@ -97,7 +87,7 @@ func TestStaysAfterReopening(t *testing.T) {
 func TestOneProcessAtATime(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "db")
 	open(t, file)
-	if _, err := New(Options{File: file, LockTimeout: 10 * time.Millisecond}); !errors.Is(err, ErrLocked) {
+	if _, err := New(file); !errors.Is(err, ErrLocked) {
 		t.Error(err)
 	}
 }
@@ -107,7 +97,7 @@ func TestDamageIsAnError(t *testing.T) {
 	if err := os.WriteFile(file, bytes.Repeat([]byte("not a database "), 4000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Options{File: file, LockTimeout: time.Second}); !errors.Is(err, ErrDamaged) {
+	if _, err := New(file); !errors.Is(err, ErrDamaged) {
 		t.Error(err)
 	}
 }
@@ -132,7 +122,7 @@ func TestDamagedPageIsAnError(t *testing.T) {
 		f.WriteAt(bytes.Repeat([]byte{0xa5}, 512), at)
 	}
 	f.Close()
-	d, err = New(Options{File: file, LockTimeout: time.Second})
+	d, err = New(file)
 	if err == nil {
 		defer d.Close()
 		_, err = d.Get(ctx, ds.NewKey("/a/1000"))

@@ -18,7 +18,7 @@ var errParked = errors.New("waits for a place among the large ones")
 // not at all. The caller has taken e.
 func (h *Holder) attempt(ctx context.Context, e *entry) (next time.Time) {
 	if h.stillShort(e) {
-		return time.Now().Add(h.opts.RetryFailed)
+		return time.Now().Add(retryFailed)
 	}
 	begun := time.Now()
 	if err := h.save(e, false, func(s *saved) {
@@ -214,7 +214,7 @@ func (h *Holder) fail(e *entry, outcome, reason string, change func(*saved)) tim
 	h.mu.Unlock()
 	h.changed(e.root)
 	if short {
-		return time.Now().Add(h.opts.RetryFailed)
+		return time.Now().Add(retryFailed)
 	}
 	return time.Time{}
 }

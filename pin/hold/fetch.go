@@ -42,7 +42,7 @@ type fetching struct {
 
 func (h *Holder) newFetching(e *entry) *fetching {
 	f := &fetching{h: h, e: e, from: h.sources(e), free: h.store.Room(), told: time.Now()}
-	f.walk = newWalk(h.opts, f)
+	f.walk = newWalk(h.opts, parallel, f)
 	e.taken.Store(0)
 	return f
 }
@@ -238,7 +238,7 @@ func (h *Holder) sources(e *entry) sources {
 	h.mu.Lock()
 	origins := e.saved.Origins
 	h.mu.Unlock()
-	s := sources{getters: []block.Getter{h.fetch}, timeout: h.opts.FetchTimeout, first: &atomic.Int32{}}
+	s := sources{getters: []block.Getter{h.fetch}, timeout: fetchTimeout, first: &atomic.Int32{}}
 	for _, o := range origins {
 		if h.peer == nil {
 			break

@@ -172,7 +172,7 @@ func (h *Holder) Hold(root cid.Cid, origins []string) {
 	}
 	added := h.addOrigins(e, origins)
 	failed := e.saved.Status == record.Failed && e.busy == nil
-	if failed && (added || time.Since(e.saved.Since) >= h.opts.RetryFailed) {
+	if failed && (added || time.Since(e.saved.Since) >= retryFailed) {
 		e.saved.become(record.Queued, "")
 		e.saved.Tries, e.saved.Lacking, e.saved.Needed, e.saved.Free = 0, time.Time{}, 0, 0
 		e.pause.Reset()

@@ -29,8 +29,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(*Options){
-		"DAGs": func(o *Options) { o.DAGs = 0 }, "Parallel": func(o *Options) { o.Parallel = -1 },
-		"ParallelBytes": func(o *Options) { o.ParallelBytes = 1 }, "MaxDepth": func(o *Options) { o.MaxDepth = 0 },
+		"DAGs": func(o *Options) { o.DAGs = 0 }, "MaxDepth": func(o *Options) { o.MaxDepth = 0 },
 		"RetryMost": func(o *Options) { o.RetryMost = time.Millisecond }, "VerifyRate": func(o *Options) { o.VerifyRate = 0 },
 	} {
 		o := DefaultOptions()

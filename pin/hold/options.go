@@ -3,8 +3,6 @@ package hold
 import (
 	"fmt"
 	"time"
-
-	"github.com/shoal-cdn/shoal/block"
 )
 
 // Options are the limits of a [Holder]. Start from [DefaultOptions].
@@ -12,11 +10,6 @@ type Options struct {
 	// DAGs is how many are walked at once. A quarter of the places, at least one, is
 	// for DAGs that are not known to be large; a single place is for all.
 	DAGs int
-	// Parallel and ParallelBytes bound what one walk fetches at once.
-	Parallel      int
-	ParallelBytes int64
-	// FetchTimeout bounds how long one source may take for one block.
-	FetchTimeout time.Duration
 
 	// MaxBlocks, MaxDepth and MaxLinks bound one DAG: its blocks, the links on the way
 	// from the root to a block, the links of one block. A block that is walked
@@ -29,10 +22,6 @@ type Options struct {
 	RetryFirst, RetryMost time.Duration
 	// GiveUp is how long a block may be nowhere before the root fails.
 	GiveUp time.Duration
-	// RetryFailed is how long a root that has failed is left alone, whoever asks
-	// for it again, unless new origins are named. One that did not fit is looked at again
-	// that often, too.
-	RetryFailed time.Duration
 
 	// VerifyEvery is how often each root is read through; 0 never.
 	VerifyEvery time.Duration
@@ -40,13 +29,24 @@ type Options struct {
 	VerifyRate int64
 }
 
+const (
+	// parallel and parallelBytes bound what one walk fetches at once.
+	parallel      = 16
+	parallelBytes = 8 << 20
+	// fetchTimeout bounds how long one source may take for one block.
+	fetchTimeout = time.Minute
+	// retryFailed is how long a root that has failed is left alone, whoever asks
+	// for it again, unless new origins are named. One that did not fit is looked at again
+	// that often, too.
+	retryFailed = time.Hour
+)
+
 // DefaultOptions keeps what is fetched at once below 64 MiB and pins DAGs of up to ten
 // million blocks (2.5 TB in blocks of 256 KiB).
 func DefaultOptions() Options {
 	return Options{
-		DAGs: 8, Parallel: 16, ParallelBytes: 8 << 20, FetchTimeout: time.Minute,
-		MaxBlocks: 10_000_000, MaxDepth: 4096, MaxLinks: 1 << 16,
-		RetryFirst: 2 * time.Second, RetryMost: 30 * time.Minute, GiveUp: 24 * time.Hour, RetryFailed: time.Hour,
+		DAGs: 8, MaxBlocks: 10_000_000, MaxDepth: 4096, MaxLinks: 1 << 16,
+		RetryFirst: 2 * time.Second, RetryMost: 30 * time.Minute, GiveUp: 24 * time.Hour,
 		VerifyEvery: 7 * 24 * time.Hour, VerifyRate: 8 << 20,
 	}
 }
@@ -59,8 +59,6 @@ func (o Options) Validate() error {
 		least, most int64
 	}{
 		{"DAGs", int64(o.DAGs), 1, 1024},
-		{"Parallel", int64(o.Parallel), 1, 1024},
-		{"ParallelBytes", o.ParallelBytes, block.MaxSize, 1 << 40},
 		{"MaxBlocks", int64(o.MaxBlocks), 1, 1 << 32},
 		{"MaxDepth", int64(o.MaxDepth), 1, 1 << 32},
 		{"MaxLinks", int64(o.MaxLinks), 1, 1 << 32},
@@ -75,9 +73,8 @@ func (o Options) Validate() error {
 		value time.Duration
 		least time.Duration
 	}{
-		{"FetchTimeout", o.FetchTimeout, time.Millisecond}, {"RetryFirst", o.RetryFirst, time.Millisecond},
-		{"RetryMost", o.RetryMost, o.RetryFirst}, {"GiveUp", o.GiveUp, 0}, {"RetryFailed", o.RetryFailed, 0},
-		{"VerifyEvery", o.VerifyEvery, 0},
+		{"RetryFirst", o.RetryFirst, time.Millisecond},
+		{"RetryMost", o.RetryMost, o.RetryFirst}, {"GiveUp", o.GiveUp, 0}, {"VerifyEvery", o.VerifyEvery, 0},
 	} {
 		if d.value < d.least {
 			return fmt.Errorf("pin: %s: %s: expected at least %s", d.name, d.value, d.least)

@@ -116,7 +116,7 @@ func TestWalkStopsWhenTheSourceIsGone(t *testing.T) {
 	defer w.stop()
 	w.Hold(dag[0].Cid(), nil)
 	w.await(dag[0].Cid(), "tried", func(s State) bool { return s.Tries > 0 })
-	if n, _ := w.fleet.times(); n > 1+missesInARow+w.opts.Parallel {
+	if n, _ := w.fleet.times(); n > 1+missesInARow+parallel {
 		t.Errorf("%d blocks asked for", n)
 	}
 }

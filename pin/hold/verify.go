@@ -181,12 +181,11 @@ func (h *Holder) newChecking(e *entry, progress func(Progress), rate int64) *che
 	h.mu.Lock()
 	c.done.Total = e.saved.Blocks
 	h.mu.Unlock()
-	opts := h.opts
+	reads := parallel
 	if rate > 0 {
-		// Nobody waits for it, and visitors need the disk.
-		opts.Parallel = 1
+		reads = 1 // nobody waits for it, and visitors need the disk
 	}
-	c.walk = newWalk(opts, c)
+	c.walk = newWalk(h.opts, reads, c)
 	return c
 }
 

@@ -23,10 +23,11 @@ type walk struct {
 	first   *absence // of them
 }
 
-func newWalk(opts Options, v dag.Visitor) *walk {
+// newWalk returns a walk that has as many blocks under way as parallel says.
+func newWalk(opts Options, parallel int, v dag.Visitor) *walk {
 	limits := dag.DefaultLimits()
 	limits.Blocks, limits.Depth, limits.Links = opts.MaxBlocks, opts.MaxDepth, opts.MaxLinks
-	limits.Parallel, limits.ParallelBytes = opts.Parallel, opts.ParallelBytes
+	limits.Parallel, limits.ParallelBytes = parallel, parallelBytes
 	return &walk{Walk: dag.NewWalk(limits, v)}
 }
 

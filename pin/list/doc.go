@@ -76,7 +76,7 @@
 //     a removal, so the edge forgets what it knew but for the pins that it has, and
 //     reads the list from its siblings.
 //   - a sibling is silent: it is tried again every Interval, what was to be told is
-//     dropped beyond [Options].Outbox, and it reads the list when it is back.
+//     dropped beyond 4 MiB, and it reads the list when it is back.
 //   - a sibling sends nonsense: the message is refused as a whole and the reason
 //     logged. A pin that cannot be understood is left out, the others are taken.
 //   - a sibling speaks of numbers that were never given out, or this machine is set back to

@@ -100,13 +100,6 @@ func (r ranges) union(o ranges) ranges {
 	return slices.Clip(all)
 }
 
-func (r ranges) with(n uint64) ranges {
-	if r.has(n) {
-		return r
-	}
-	return r.union(ranges{{n, n}})
-}
-
 func (r ranges) without(n uint64) ranges {
 	i := r.search(n)
 	if i == len(r) || r[i][0] > n {

@@ -190,7 +190,7 @@ func TestRanges(t *testing.T) {
 				}
 				x = x.union(y)
 			} else {
-				x, model[n] = x.with(n), true
+				x, model[n] = x.union(ranges{{n, n}}), true
 			}
 		}
 		if err := x.check(); err != nil {

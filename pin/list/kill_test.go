@@ -22,7 +22,7 @@ func killed() bool {
 	if file == "" {
 		return false
 	}
-	d, err := database.New(database.Options{File: file, LockTimeout: 1e9})
+	d, err := database.New(file)
 	if err != nil {
 		fmt.Println("failed:", err)
 		return true
@@ -79,7 +79,7 @@ func TestKill(t *testing.T) {
 		}
 		child.Wait() // says that it was killed
 	}
-	d, err := database.New(database.Options{File: file, LockTimeout: 1e9})
+	d, err := database.New(file)
 	if err != nil {
 		t.Fatal(err)
 	}

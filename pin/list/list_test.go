@@ -236,8 +236,6 @@ func TestLaterFormatIsRefused(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for field, spoil := range map[string]func(*Options){
 		"interval": func(o *Options) { o.Interval = 0 },
-		"timeout":  func(o *Options) { o.Timeout = -1 },
-		"outbox":   func(o *Options) { o.Outbox = 1 },
 	} {
 		o := DefaultOptions()
 		spoil(&o)

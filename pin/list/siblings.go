@@ -92,16 +92,16 @@ func (f *fleet) get(name string) *sibling {
 }
 
 // tell puts changes into all outboxes.
-func (f *fleet) tell(items []item, limit int) {
+func (f *fleet) tell(items []item) {
 	if len(items) == 0 {
 		return
 	}
 	for _, s := range f.all() {
-		s.tell(items, limit)
+		s.tell(items)
 	}
 }
 
-func (s *sibling) tell(items []item, limit int) {
+func (s *sibling) tell(items []item) {
 	s.mu.Lock()
 	if len(s.outbox) == 0 {
 		s.since = time.Now()
@@ -110,7 +110,7 @@ func (s *sibling) tell(items []item, limit int) {
 		s.outbox = append(s.outbox, i)
 		s.size += i.size()
 	}
-	if s.size > limit {
+	if s.size > outbox {
 		// It is slow, or not there. It will read the list.
 		s.outbox, s.size, s.due = nil, 0, true
 	}
@@ -246,7 +246,7 @@ func (l *List) failed(ctx context.Context, s *sibling, err error) {
 // one, but no less than the interval. An edge that has become reachable again is not
 // to be waited for because of a call that was made before.
 func (l *List) call(ctx context.Context, s *sibling, method string, size int, request, response any) error {
-	limit := l.options.Timeout * time.Duration(min(size, budget)) / budget
+	limit := timeout * time.Duration(min(size, budget)) / budget
 	ctx, cancel := context.WithTimeout(ctx, max(limit, l.options.Interval))
 	defer cancel()
 	return l.cfg.Peers.Call(ctx, s.name, method, request, response)

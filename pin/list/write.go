@@ -241,7 +241,7 @@ func (t *transaction) commit() error {
 	t.list.metrics.commits.WithLabelValues("ok").Inc()
 	t.list.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	t.apply()
-	t.list.fleet.tell(t.told, t.list.options.Outbox)
+	t.list.fleet.tell(t.told)
 	ids := make([]string, 0, len(t.add)+len(t.remove))
 	for _, e := range t.remove {
 		ids = append(ids, e.pin.ID)

@@ -16,7 +16,7 @@
 //
 // As long as it is being fetched. There is no time after which half a release is
 // shown, because the wait has a cause that somebody should see: a line in the log
-// after [Options].Patience and then now and again, [Follower.Waiting] for the
+// after a minute and then now and again, [Follower.Waiting] for the
 // statistics, and the metric shoal_site_release_waiting_seconds. A release with a block
 // that nobody has stays away until the block turns up or the name leads elsewhere.
 //

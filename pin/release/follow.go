@@ -28,7 +28,7 @@ func (f *Follower) keepUp(ctx context.Context, n *name) {
 			case ctx.Err() != nil:
 				return
 			case err != nil:
-				pause = min(max(f.opts.Least, 2*time.Second)<<min(failures, 8), f.opts.Most)
+				pause = min(2*time.Second<<min(failures, 8), most)
 				if failures++; failures == 1 {
 					f.cfg.Log.Warn("site: where it leads cannot be found out; what was last known goes on", "site", n.hosts, "err", err)
 				}
@@ -40,7 +40,7 @@ func (f *Follower) keepUp(ctx context.Context, n *name) {
 		said = f.promote(n, said)
 		wait := time.Until(look)
 		if n.waits() {
-			wait = min(wait, f.opts.Poll)
+			wait = min(wait, poll)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -65,7 +65,7 @@ func (f *Follower) lookAt(ctx context.Context, n *name) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	ttl = min(max(ttl, f.opts.Least), f.opts.Most)
+	ttl = min(max(ttl, least), most)
 	now := time.Now()
 	live := n.live.Load()
 	n.mu.Lock()
@@ -154,7 +154,7 @@ func (f *Follower) promote(n *name, said time.Time) time.Time {
 func (f *Follower) grumble(n *name, next, live *release, s Standing, said time.Time) time.Time {
 	now := time.Now()
 	waited := now.Sub(next.since)
-	if waited < f.opts.Patience || said.After(next.since.Add(f.opts.Patience)) && now.Sub(said) < f.opts.Remind {
+	if waited < patience || said.After(next.since.Add(patience)) && now.Sub(said) < remind {
 		return said
 	}
 	shown := "live, but not whole here yet"

@@ -50,22 +50,15 @@ type Site struct {
 	Content string
 }
 
-// Options are the times of a [Follower]. Start from [DefaultOptions].
-type Options struct {
-	// Least and Most bound the time between two looks at a name, whatever its TTL.
-	Least, Most time.Duration
-	// Poll is how often it is looked whether a new release is whole.
-	Poll time.Duration
-	// Patience is after how long the log says that a release is not live yet, and
-	// Remind how often it does so again.
-	Patience, Remind time.Duration
-}
-
-// DefaultOptions looks at a name as often as its TTL says, and at least every five
-// minutes.
-func DefaultOptions() Options {
-	return Options{Least: time.Second, Most: 5 * time.Minute, Poll: 250 * time.Millisecond, Patience: time.Minute, Remind: 15 * time.Minute}
-}
+const (
+	// least and most bound the time between two looks at a name, whatever its TTL.
+	least, most = time.Second, 5 * time.Minute
+	// poll is how often it is looked whether a new release is whole.
+	poll = 250 * time.Millisecond
+	// patience is after how long the log says that a release is not live yet, and
+	// remind how often it does so again.
+	patience, remind = time.Minute, 15 * time.Minute
+)
 
 // Config is what a [Follower] works with.
 type Config struct {
@@ -79,7 +72,6 @@ type Config struct {
 // Follower follows the names of sites. It is safe for concurrent use.
 type Follower struct {
 	Names // whatever is not about a site is asked there
-	opts  Options
 	cfg   Config
 
 	ctx     context.Context // ends with Close
@@ -121,14 +113,14 @@ type release struct {
 func (r *release) root() cid.Cid { return r.path.RootCid() }
 
 // New returns a follower of no sites.
-func New(opts Options, cfg Config) (*Follower, error) {
+func New(cfg Config) (*Follower, error) {
 	if cfg.Names == nil || cfg.Pins == nil || cfg.Datastore == nil {
 		return nil, errors.New("releases: Names, Pins and Datastore are needed")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Follower{Names: cfg.Names, opts: opts, cfg: cfg}
+	f := &Follower{Names: cfg.Names, cfg: cfg}
 	f.table.Store(&map[string]*name{})
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	if cfg.Metrics != nil {

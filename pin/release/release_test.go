@@ -93,7 +93,7 @@ func root(text string) cid.Cid {
 
 func (w *world) follow(sites ...Site) *Follower {
 	w.t.Helper()
-	f, err := New(DefaultOptions(), Config{Names: w, Pins: w, Datastore: w.store})
+	f, err := New(Config{Names: w, Pins: w, Datastore: w.store})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -14,8 +14,6 @@ type Options struct {
 	MaxBody int64
 	// MaxConcurrent is how many requests of one token are worked on at once.
 	MaxConcurrent int
-	// QueueTimeout is how long a request above MaxConcurrent waits for its turn.
-	QueueTimeout time.Duration
 	// BodyTimeout is how long a client may take to send a body.
 	BodyTimeout time.Duration
 	// AnswerTimeout is how long the keeper of the pins may take, and after that how
@@ -23,13 +21,15 @@ type Options struct {
 	AnswerTimeout time.Duration
 }
 
+// queueTimeout is how long a request above MaxConcurrent waits for its turn.
+const queueTimeout = 5 * time.Second
+
 // DefaultOptions returns the settings of config.yaml: no token.
 func DefaultOptions() Options {
 	return Options{
 		// Room for all that a pin may have, with every character escaped.
 		MaxBody:       256 << 10,
 		MaxConcurrent: 32,
-		QueueTimeout:  5 * time.Second,
 		BodyTimeout:   30 * time.Second,
 		AnswerTimeout: time.Minute,
 	}
@@ -49,7 +49,7 @@ func (o Options) Validate() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"QueueTimeout", o.QueueTimeout}, {"BodyTimeout", o.BodyTimeout}, {"AnswerTimeout", o.AnswerTimeout}} {
+	}{{"BodyTimeout", o.BodyTimeout}, {"AnswerTimeout", o.AnswerTimeout}} {
 		if d.value <= 0 {
 			return fmt.Errorf("pin: %s is %s, expected more than 0", d.name, d.value)
 		}

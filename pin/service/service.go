@@ -167,7 +167,7 @@ func (s *Service) enter(ctx context.Context, k key) error {
 		return nil
 	default:
 	}
-	timeout := time.NewTimer(s.opts.QueueTimeout)
+	timeout := time.NewTimer(queueTimeout)
 	defer timeout.Stop()
 	select {
 	case k.slots <- struct{}{}:

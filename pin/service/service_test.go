@@ -361,7 +361,6 @@ func TestOptions(t *testing.T) {
 		"pin.tokens[1]: the token is empty": func(o *service.Options) { o.Tokens = []string{"a", ""} },
 		"MaxBody":                           func(o *service.Options) { o.MaxBody = 0 },
 		"MaxConcurrent":                     func(o *service.Options) { o.MaxConcurrent = 0 },
-		"QueueTimeout":                      func(o *service.Options) { o.QueueTimeout = 0 },
 		"BodyTimeout":                       func(o *service.Options) { o.BodyTimeout = -time.Second },
 		"AnswerTimeout":                     func(o *service.Options) { o.AnswerTimeout = 0 },
 	} {
