@@ -1,7 +1,6 @@
 package blockstore
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,29 +60,6 @@ func (s *Store) Stats() Stats {
 		ReadFailures:   n.readFailures.Load(), WriteFailures: n.writeFailures.Load(),
 		DiskFull: n.diskFull.Load(),
 	}
-}
-
-// register adds the store's metrics to the registry, and arranges for Close to
-// take them out again.
-func (s *Store) register(registry prometheus.Registerer) error {
-	if registry == nil {
-		return nil
-	}
-	var done []prometheus.Collector
-	s.metrics = func() {
-		for _, c := range done {
-			registry.Unregister(c)
-		}
-	}
-	var errs []error
-	for _, c := range s.collectors() {
-		if err := registry.Register(c); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		done = append(done, c)
-	}
-	return errors.Join(errs...)
 }
 
 func (s *Store) collectors() []prometheus.Collector {

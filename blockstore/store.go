@@ -16,21 +16,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 // Store is the block store of an edge. All methods may be called at once.
 type Store struct {
-	options Options
-	fsys    fileSystem
-	log     *slog.Logger
-	lock    io.Closer
-	keys    keyer
-	index   index
-	buffers sync.Pool // of *[]byte, for View
-	stats   counters
-	closed  atomic.Bool
-	metrics func() // takes the metrics out of the registry
-	watch   Watcher
+	options    Options
+	fsys       fileSystem
+	log        *slog.Logger
+	lock       io.Closer
+	keys       keyer
+	index      index
+	buffers    sync.Pool // of *[]byte, for View
+	stats      counters
+	closed     atomic.Bool
+	unregister func() // takes the metrics out of the registry
+	watch      Watcher
 
 	capacity atomic.Int64 // in force, in bytes; see room.go
 	fitted   atomic.Int64 // when the file system was last asked, in ns since 1970
@@ -95,7 +96,8 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 		s.closeFiles()
 		return nil, fmt.Errorf("open block store %s: %w", options.Dir, err)
 	}
-	if err := s.register(registerer); err != nil {
+	var err error
+	if s.unregister, err = metric.Register(registerer, s.collectors()...); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open block store %s: %w", options.Dir, err)
 	}
@@ -130,9 +132,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	if s.metrics != nil {
-		s.metrics()
-	}
+	s.unregister()
 	var errs []error
 	for _, g := range s.active {
 		if g != nil {

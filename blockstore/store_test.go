@@ -287,13 +287,13 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustPut(t, s, storetest.Block(1, 1000))
-	if got := metric(t, registry, "shoal_store_bytes"); got != float64(s.Stats().Bytes) || got < 1000 {
+	if got := metricValue(t, registry, "shoal_store_bytes"); got != float64(s.Stats().Bytes) || got < 1000 {
 		t.Errorf("shoal_store_bytes is %v", got)
 	}
-	if got := metric(t, registry, "shoal_store_capacity_bytes"); got != MinCapacity {
+	if got := metricValue(t, registry, "shoal_store_capacity_bytes"); got != MinCapacity {
 		t.Errorf("shoal_store_capacity_bytes is %v", got)
 	}
-	metric(t, registry, "shoal_store_evicted_bytes_total")
+	metricValue(t, registry, "shoal_store_evicted_bytes_total")
 	if _, err := New(Options{Dir: t.TempDir(), Capacity: MinCapacity}, nil, registry); err == nil {
 		t.Error("two stores in one registry")
 	}
@@ -305,7 +305,7 @@ func TestMetrics(t *testing.T) {
 	mustClose(t, s)
 }
 
-func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
+func metricValue(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {

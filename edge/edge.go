@@ -21,6 +21,7 @@ import (
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/gateway"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/metric"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
 	"github.com/shoal-cdn/shoal/pin"
@@ -114,14 +115,9 @@ func (e *Edge) openMetrics() error {
 	})
 	e.reloadedOK.Set(1)
 	e.reloadedAt.Set(float64(e.started.UnixMilli()) / 1000)
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info, e.reloadedOK, e.reloadedAt,
-	} {
-		if err := e.metrics.Register(c); err != nil {
-			return fmt.Errorf("register metrics: %w", err)
-		}
-	}
-	return nil
+	_, err := metric.Register(e.metrics,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info, e.reloadedOK, e.reloadedAt)
+	return err
 }
 
 func (e *Edge) openStore() (err error) {

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 // outcome is what became of a resolution or of a lookup.
@@ -31,14 +33,12 @@ func outcomeOf(err *Error) outcome {
 
 type metrics struct {
 	resolutions, lookups *prometheus.CounterVec
-	all                  []prometheus.Collector
-	reg                  prometheus.Registerer
+	unregister           func()
 }
 
 // newMetrics registers the metrics with reg, all or none. reg may be nil.
 func newMetrics(n *Names, reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
-		reg: reg,
 		resolutions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shoal_names_resolutions_total",
 			Help: "Names that were asked for, by what the answer was.",
@@ -56,10 +56,8 @@ func newMetrics(n *Names, reg prometheus.Registerer) (*metrics, error) {
 			m.lookups.WithLabelValues(string(k), string(o))
 		}
 	}
-	if reg == nil {
-		return m, nil
-	}
-	for _, c := range []prometheus.Collector{
+	var err error
+	m.unregister, err = metric.Register(reg,
 		m.resolutions,
 		m.lookups,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -70,20 +68,8 @@ func newMetrics(n *Names, reg prometheus.Registerer) (*metrics, error) {
 			Name: "shoal_names_entries",
 			Help: "Names remembered, those without a record included.",
 		}, n.countEntries),
-	} {
-		if err := reg.Register(c); err != nil {
-			m.unregister()
-			return nil, err
-		}
-		m.all = append(m.all, c)
-	}
-	return m, nil
-}
-
-func (m *metrics) unregister() {
-	for _, c := range m.all {
-		m.reg.Unregister(c)
-	}
+	)
+	return m, err
 }
 
 func (m *metrics) resolved(k kind, o outcome) {

@@ -76,7 +76,7 @@ func newNames(opts Options, transport http.RoundTripper, log *slog.Logger, reg p
 		return nil, err
 	}
 	if n.metrics, err = newMetrics(n, reg); err != nil {
-		return nil, fmt.Errorf("names: register metrics: %w", err)
+		return nil, fmt.Errorf("names: %w", err)
 	}
 	n.life, n.end = context.WithCancel(context.Background())
 	return n, nil

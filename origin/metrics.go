@@ -1,10 +1,11 @@
 package origin
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 // An outcome is how one request that was really made of an origin ended.
@@ -68,33 +69,9 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.avoided, m.bytes, m.seconds, m.state}
-}
-
-// register adds all collectors to reg, or none. A nil reg is fine.
-func (m *metrics) register(reg prometheus.Registerer) error {
-	if reg == nil {
-		return nil
-	}
-	for i, c := range m.collectors() {
-		if err := reg.Register(c); err != nil {
-			for _, done := range m.collectors()[:i] {
-				reg.Unregister(done)
-			}
-			return fmt.Errorf("register the origins' metrics: %w", err)
-		}
-	}
-	return nil
-}
-
-func (m *metrics) unregister(reg prometheus.Registerer) {
-	if reg == nil {
-		return
-	}
-	for _, c := range m.collectors() {
-		reg.Unregister(c)
-	}
+// register adds all collectors to reg, or none, and returns what takes them back.
+func (m *metrics) register(reg prometheus.Registerer) (unregister func(), err error) {
+	return metric.Register(reg, m.requests, m.avoided, m.bytes, m.seconds, m.state)
 }
 
 // forget drops the series of an origin that is gone.

@@ -66,7 +66,11 @@ func TestOriginsComeAndGo(t *testing.T) {
 // seriesOf counts the series that name an origin.
 func seriesOf(t testing.TB, s *Set, name string) (n int) {
 	t.Helper()
-	families, err := s.reg.(*prometheus.Registry).Gather()
+	reg := prometheus.NewRegistry()
+	if _, err := s.metrics.register(reg); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,11 +36,11 @@ type named struct {
 // Set asks the configured origins in order. It is a [block.Getter] and safe for
 // concurrent use. [Set.Prepare] exchanges the origins while it is in use.
 type Set struct {
-	opts    Options
-	peers   PeerFunc
-	log     *slog.Logger
-	metrics *metrics
-	reg     prometheus.Registerer
+	opts       Options
+	peers      PeerFunc
+	log        *slog.Logger
+	metrics    *metrics
+	unregister func() // takes the metrics back
 
 	mu      sync.RWMutex // guards what follows
 	current *roster
@@ -68,10 +68,11 @@ func New(o Options, peers PeerFunc, log *slog.Logger, reg prometheus.Registerer)
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Set{opts: o, peers: peers, log: log, metrics: newMetrics(), reg: reg, current: newRoster(0)}
+	s := &Set{opts: o, peers: peers, log: log, metrics: newMetrics(), current: newRoster(0)}
 	s.life, s.end = context.WithCancel(context.Background())
-	if err := s.metrics.register(reg); err != nil {
-		return nil, err
+	var err error
+	if s.unregister, err = s.metrics.register(reg); err != nil {
+		return nil, fmt.Errorf("origins: %w", err)
 	}
 	first, err := s.Prepare(o)
 	if err != nil {
@@ -277,7 +278,7 @@ func (s *Set) Close() error {
 			errs = append(errs, o.close())
 		}
 		s.retiring.Wait()
-		s.metrics.unregister(s.reg)
+		s.unregister()
 		s.closeErr = errors.Join(errs...)
 	})
 	return s.closeErr

@@ -2,18 +2,13 @@ package pin
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 // meter registers the metrics and returns what takes them back.
 func (p *Pins) meter(to prometheus.Registerer) (func(), error) {
-	if to == nil {
-		return func() {}, nil
-	}
-	c := &counted{p, prometheus.NewDesc("shoal_pins", "Pins on the fleet's list, by status.", []string{"status"}, nil)}
-	if err := to.Register(c); err != nil {
-		return nil, err
-	}
-	return func() { to.Unregister(c) }, nil
+	return metric.Register(to, &counted{p, prometheus.NewDesc("shoal_pins", "Pins on the fleet's list, by status.", []string{"status"}, nil)})
 }
 
 // counted counts pins when it is asked.

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 type metrics struct {
@@ -28,10 +29,9 @@ func newMetrics(registry prometheus.Registerer, h *Holder) (*metrics, error) {
 		bytes:  vec("block_bytes_total", "Bytes of those blocks.", "source"),
 		attempts: vec("attempts_total",
 			"Tries to get a DAG held, by outcome: pinned, not_found, unavailable, full, refused, trouble (with this edge's disk), stopped.", "outcome"),
-		verified:   counter("verified_bytes_total", "Bytes of pinned blocks that were read back and compared with their CID."),
-		repaired:   counter("repaired_blocks_total", "Pinned blocks that were damaged or missing and were fetched again."),
-		lost:       counter("lost_blocks_total", "Pinned blocks that were damaged or missing and that nobody had when they were checked."),
-		unregister: func() {},
+		verified: counter("verified_bytes_total", "Bytes of pinned blocks that were read back and compared with their CID."),
+		repaired: counter("repaired_blocks_total", "Pinned blocks that were damaged or missing and were fetched again."),
+		lost:     counter("lost_blocks_total", "Pinned blocks that were damaged or missing and that nobody had when they were checked."),
 	}
 	for _, s := range append([]string{peerSource}, sourceNames()...) {
 		m.blocks.WithLabelValues(s)
@@ -40,31 +40,16 @@ func newMetrics(registry prometheus.Registerer, h *Holder) (*metrics, error) {
 	for _, o := range []string{"pinned", "not_found", "unavailable", "full", "refused", "trouble", "stopped"} {
 		m.attempts.WithLabelValues(o)
 	}
-	if registry == nil {
-		return m, nil
-	}
-	all := []prometheus.Collector{m.blocks, m.bytes, m.attempts, m.verified, m.repaired, m.lost,
+	var err error
+	m.unregister, err = metric.Register(registry, m.blocks, m.bytes, m.attempts, m.verified, m.repaired, m.lost,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "shoal", Subsystem: "pin", Name: "walks", Help: "DAGs that are being fetched for pins now.",
 		}, func() float64 {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			return float64(h.walks)
-		})}
-	for i, c := range all {
-		if err := registry.Register(c); err != nil {
-			for _, done := range all[:i] {
-				registry.Unregister(done)
-			}
-			return nil, err
-		}
-	}
-	m.unregister = func() {
-		for _, c := range all {
-			registry.Unregister(c)
-		}
-	}
-	return m, nil
+		}))
+	return m, err
 }
 
 func sourceNames() (names []string) {

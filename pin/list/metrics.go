@@ -1,6 +1,10 @@
 package list
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/metric"
+)
 
 type metrics struct {
 	commits       *prometheus.CounterVec
@@ -30,15 +34,12 @@ func newMetrics(reg prometheus.Registerer, l *List) (*metrics, error) {
 		syncs:      vec("shoal_pin_list_syncs_total", "Times that a sibling's list of pins was read because it differed, by outcome."),
 		refused:    prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_pin_list_refused_total", Help: "Pins from siblings that were not understood."}),
 		renumbered: prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_pin_list_renumbered_total", Help: "Pins of this edge that got another number because a sibling counted theirs as removed before it was given out."}),
-		unregister: func() {},
-	}
-	if reg == nil {
-		return m, nil
 	}
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
-	all := []prometheus.Collector{
+	var err error
+	m.unregister, err = metric.Register(reg,
 		m.commits, m.commitSeconds, m.tells, m.syncs, m.refused, m.renumbered,
 		gauge("shoal_pin_list_pins", "Pins on the fleet's list, as this edge knows it.", func() float64 { return float64(l.Len()) }),
 		gauge("shoal_pin_list_behind", "Siblings whose list of pins was another one when it was last compared.", func() float64 {
@@ -50,19 +51,6 @@ func newMetrics(reg prometheus.Registerer, l *List) (*metrics, error) {
 			}
 			return float64(n)
 		}),
-	}
-	for i, c := range all {
-		if err := reg.Register(c); err != nil {
-			for _, done := range all[:i] {
-				reg.Unregister(done)
-			}
-			return nil, err
-		}
-	}
-	m.unregister = func() {
-		for _, c := range all {
-			reg.Unregister(c)
-		}
-	}
-	return m, nil
+	)
+	return m, err
 }

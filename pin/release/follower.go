@@ -17,6 +17,7 @@ import (
 	ds "github.com/ipfs/go-datastore"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/shoal-cdn/shoal/metric"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -77,7 +78,8 @@ type Follower struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	metric  *waitingMetric
+	// unregister takes the metrics back.
+	unregister func()
 
 	// table has the names that are followed, by their canonical spelling. It is
 	// replaced as a whole.
@@ -123,11 +125,9 @@ func New(cfg Config) (*Follower, error) {
 	f := &Follower{Names: cfg.Names, cfg: cfg}
 	f.table.Store(&map[string]*name{})
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	if cfg.Metrics != nil {
-		f.metric = newWaitingMetric(f)
-		if err := cfg.Metrics.Register(f.metric); err != nil {
-			return nil, fmt.Errorf("releases: register metrics: %w", err)
-		}
+	var err error
+	if f.unregister, err = metric.Register(cfg.Metrics, newWaitingMetric(f)); err != nil {
+		return nil, fmt.Errorf("releases: %w", err)
 	}
 	return f, nil
 }
@@ -235,9 +235,7 @@ func (f *Follower) Close() error {
 	f.mu.Unlock()
 	f.cancel()
 	f.running.Wait()
-	if f.metric != nil {
-		f.cfg.Metrics.Unregister(f.metric)
-	}
+	f.unregister()
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/metric"
 )
 
 // metrics have labels with few values: seven endpoints, and the codes of [Reasons].
@@ -29,17 +31,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(.0005, 4, 9), // 0.5 ms to 33 s
 		}, []string{"endpoint"}),
 	}
-	if reg == nil {
-		return m, nil
-	}
-	if err := reg.Register(m.requests); err != nil {
-		return nil, err
-	}
-	if err := reg.Register(m.seconds); err != nil {
-		reg.Unregister(m.requests)
-		return nil, err
-	}
-	return m, nil
+	_, err := metric.Register(reg, m.requests, m.seconds)
+	return m, err
 }
 
 // observe counts a request and writes it to the log: a change so that everyone sees

@@ -58,7 +58,7 @@ func New(opts Options, pins Pins, log *slog.Logger, reg prometheus.Registerer) (
 	}
 	m, err := newMetrics(reg)
 	if err != nil {
-		return nil, fmt.Errorf("register the pin service's metrics: %w", err)
+		return nil, fmt.Errorf("pin service: %w", err)
 	}
 	s := &Service{opts: opts, pins: pins, log: log, metrics: m}
 	return s, s.SetTokens(opts.Tokens)
