@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 }
 
 // vocabulary are small packages of types and functions that every room may import.
-var vocabulary = []string{"block", "dag", "metric", "printable"}
+var vocabulary = []string{"block", "dag", "metric", "printable", "work"}
 
 // Imports go one way: main, cli, edge, rooms, vocabulary. A room that needs another
 // room's work declares an interface of its own, and edge passes it in.

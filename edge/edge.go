@@ -29,6 +29,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // Build says which program runs the edge.
@@ -316,10 +317,7 @@ func (e *Edge) lameDuck(ctx context.Context) {
 		return
 	}
 	e.build.Log.Info("not ready any more, and about to drain; a second signal ends this edge at once", "in", delay.String())
-	select {
-	case <-time.After(delay):
-	case <-ctx.Done():
-	}
+	_ = work.Pause(ctx, delay) // whoever stops us a second time has ended ctx
 }
 
 // leaveWithin bounds how long a stop waits for siblings to hear of it.

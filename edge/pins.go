@@ -24,6 +24,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // openPins opens this edge's part in the fleet's pins, and the service in front.
@@ -322,9 +323,7 @@ func (e *Edge) dropPins(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, dropWithin)
 	defer cancel()
 	for e.store.Pinned(target) && !e.pins.Pinned(target) {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
+		if work.Pause(ctx, 5*time.Millisecond) != nil {
 			return nil // something else holds it, which the purge will say
 		}
 	}

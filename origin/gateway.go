@@ -18,6 +18,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // gateway is one trustless HTTP gateway. client.go has a single exchange with it;
@@ -35,11 +36,9 @@ type gateway struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 	blamed  atomic.Pointer[failure] // the last thing that the breaker counted
 
-	life context.Context // ends with close
-	end  context.CancelCauseFunc
-	gate sync.Mutex // orders running.Add before close's running.Wait
-	// running counts the callers of get, and probes whose caller has gone.
-	running sync.WaitGroup
+	life    context.Context // ends with close
+	end     context.CancelCauseFunc
+	running work.Group // the callers of get, and probes whose caller has gone
 }
 
 func newGateway(spec Spec, o Options, log *slog.Logger, m *meter) (*gateway, error) {
@@ -83,10 +82,10 @@ func (g *gateway) get(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 		g.meter.avoid(reasonRemembered)
 		return nil, err
 	}
-	if !g.enter() {
+	if !g.running.Enter() {
 		return nil, &failure{outcome: outcomeCanceled, err: errClosed}
 	}
-	defer g.running.Done()
+	defer g.running.Leave()
 
 	all, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -99,17 +98,6 @@ func (g *gateway) get(ctx context.Context, c cid.Cid) (*block.Verified, error) {
 		g.memory.note(c, err)
 	}
 	return b, err
-}
-
-// enter counts a caller in, unless the gateway is closed.
-func (g *gateway) enter() bool {
-	g.gate.Lock()
-	defer g.gate.Unlock()
-	if g.life.Err() != nil {
-		return false
-	}
-	g.running.Add(1)
-	return true
 }
 
 // retry tries until the block is there or another attempt makes no sense.
@@ -183,7 +171,7 @@ func (g *gateway) probe(ctx context.Context, c cid.Cid, report func(bool)) (*blo
 		err error
 	}
 	done := make(chan result, 1)
-	g.running.Go(func() { // the caller holds running above zero, so Wait cannot miss this
+	if !g.running.Go(func() {
 		defer func() { <-g.turns }()
 		probe, cancel := context.WithTimeoutCause(g.life, totalTimeout, errTotal)
 		defer cancel()
@@ -191,7 +179,11 @@ func (g *gateway) probe(ctx context.Context, c cid.Cid, report func(bool)) (*blo
 		healthy, known := g.verdict(err)
 		report(healthy || !known && g.life.Err() == nil) // it answered, whatever it said
 		done <- result{b, err}
-	})
+	}) {
+		<-g.turns
+		report(true) // nothing was learnt, and nobody asks any more
+		return nil, &failure{outcome: outcomeCanceled, err: errClosed}
+	}
 	select {
 	case r := <-done:
 		return r.b, r.err
@@ -239,10 +231,7 @@ func (g *gateway) breakerChanged(from, to gobreaker.State) {
 }
 
 func (g *gateway) close() error {
-	g.gate.Lock()
-	g.end(errClosed)
-	g.gate.Unlock()
-	g.running.Wait()
+	g.running.Close(func() { g.end(errClosed) })
 	g.client.CloseIdleConnections()
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // dirt collects what changed until somebody looks at it. Adding to it never waits.
@@ -15,18 +16,11 @@ type dirt struct {
 	mu    *sync.Mutex
 	ids   map[string]bool
 	roots map[cid.Cid]bool
-	kick  chan struct{}
+	kick  work.Signal
 }
 
 func newDirt() dirt {
-	return dirt{mu: &sync.Mutex{}, ids: map[string]bool{}, roots: map[cid.Cid]bool{}, kick: make(chan struct{}, 1)}
-}
-
-func (d *dirt) signal() {
-	select {
-	case d.kick <- struct{}{}:
-	default:
-	}
+	return dirt{mu: &sync.Mutex{}, ids: map[string]bool{}, roots: map[cid.Cid]bool{}, kick: work.NewSignal()}
 }
 
 func (d *dirt) pins(ids []string) {
@@ -35,14 +29,14 @@ func (d *dirt) pins(ids []string) {
 		d.ids[id] = true
 	}
 	d.mu.Unlock()
-	d.signal()
+	d.kick.Give()
 }
 
 func (d *dirt) root(c cid.Cid) {
 	d.mu.Lock()
 	d.roots[c] = true
 	d.mu.Unlock()
-	d.signal()
+	d.kick.Give()
 }
 
 func (d *dirt) take() (ids []string, roots []cid.Cid) {

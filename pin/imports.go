@@ -9,6 +9,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // An import holds its blocks under a name of its own, durably, before anybody can make
@@ -125,8 +126,8 @@ func (p *Pins) gone(ctx context.Context, c cid.Cid) error {
 		if done {
 			return nil
 		}
-		if !waitFor(ctx, dropLook, nil) {
-			return context.Cause(ctx)
+		if err := work.Pause(ctx, dropLook); err != nil {
+			return err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // EdgeShare is how far one edge is with a pin.
@@ -159,7 +160,7 @@ func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string,
 			case <-ctx.Done():
 			}
 		}
-		if !p.run(func() {
+		if !p.running.Go(func() {
 			v, err := p.verifyAt(ctx, name, root, report)
 			select {
 			case events <- event{at: i, result: &EdgeVerified{name, v, err}}:
@@ -203,7 +204,7 @@ func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress
 		var c check
 		if err := p.fleet.Call(ctx, name, verifyCall, root.String(), &c); err != nil {
 			// A connection may break and come back; the verification goes on there.
-			if failures++; failures > maxCheckFailures || !waitFor(ctx, checkEvery, nil) {
+			if failures++; failures > maxCheckFailures || work.Pause(ctx, checkEvery) != nil {
 				return Verified{}, err
 			}
 			continue
@@ -216,8 +217,8 @@ func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress
 			return *c.Result, nil
 		}
 		progress(c.Progress)
-		if !waitFor(ctx, checkEvery, nil) {
-			return Verified{}, context.Cause(ctx)
+		if err := work.Pause(ctx, checkEvery); err != nil {
+			return Verified{}, err
 		}
 	}
 }
@@ -261,7 +262,7 @@ func (p *Pins) verifyForSibling(_ context.Context, _ string, request json.RawMes
 	answer := *c
 	p.mu.Unlock()
 	if !running {
-		p.run(func() { p.check(root, c) })
+		p.running.Go(func() { p.check(root, c) })
 	}
 	return answer, nil
 }

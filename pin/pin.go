@@ -15,6 +15,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/pin/database"
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // pinList is the fleet's list of pins; see package list.
@@ -81,12 +82,11 @@ type Pins struct {
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	running sync.WaitGroup
+	running work.Group
 
 	work dirt // roots and pins that changed
 
 	mu       sync.RWMutex // guards what follows
-	closed   bool
 	crew     *crew
 	roots    map[cid.Cid]*root
 	pins     map[string]*record.Pin // by ID: those that roots have
@@ -173,7 +173,7 @@ func (p *Pins) changedRoot(c cid.Cid) { p.work.root(record.Root(c)) }
 func (p *Pins) Start(ready <-chan struct{}) {
 	p.hold.Start()
 	p.list.Start()
-	p.run(func() { p.attend(ready) })
+	p.running.Go(func() { p.attend(ready) })
 }
 
 // load takes up all that is there.
@@ -193,28 +193,11 @@ func (p *Pins) load() {
 	}
 }
 
-// run starts f unless the pins are closed.
-func (p *Pins) run(f func()) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return false
-	}
-	p.running.Go(f)
-	return true
-}
-
 // Close ends what runs and returns when it has ended. What is held stays held.
 func (p *Pins) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
+	if !p.running.Close(p.cancel) {
 		return nil
 	}
-	p.closed = true
-	p.mu.Unlock()
-	p.cancel()
-	p.running.Wait()
 	return p.dismantle()
 }
 

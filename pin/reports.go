@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // Methods that siblings call.
@@ -48,7 +49,7 @@ func (p *Pins) meet(c *crew) {
 			continue
 		}
 		s := p.sibling(m.Name)
-		if s.stop != nil || p.closed {
+		if s.stop != nil {
 			continue
 		}
 		ctx, stop := context.WithCancel(p.ctx)
@@ -139,7 +140,7 @@ func (p *Pins) tell(ctx context.Context, name string) {
 				changed = closedChannel
 			}
 		}
-		if !waitFor(ctx, pause, changed) || !waitFor(ctx, tellEvery, nil) {
+		if work.Wait(ctx, pause, changed) != nil || work.Pause(ctx, tellEvery) != nil {
 			return
 		}
 	}
@@ -152,19 +153,6 @@ func (p *Pins) say(ctx context.Context, name string, m *message, answer *heard) 
 }
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// waitFor waits for a time, or for c; it reports false when ctx has ended.
-func waitFor(ctx context.Context, d time.Duration, c <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-c:
-	case <-ctx.Done():
-		return false
-	}
-	return true
-}
 
 // hear takes in what a sibling tells.
 func (p *Pins) hear(_ context.Context, from string, request json.RawMessage) (any, error) {
@@ -209,7 +197,7 @@ func (p *Pins) hear(_ context.Context, from string, request json.RawMessage) (an
 		}
 		if !s.complete {
 			s.complete = true
-			p.work.signal()
+			p.work.kick.Give()
 		}
 	}
 	return heard{s.epoch, s.seq}, nil

@@ -18,6 +18,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // world is a fleet of rooms in memory: a list that all of them share, holders that
@@ -282,7 +283,7 @@ func (h *memoryHolder) Hold(c cid.Cid, _ []string) {
 	h.active[c] = true
 	h.wg.Go(func() {
 		h.set(c, Share{Status: record.Pinning, Blocks: 1, Bytes: 100})
-		for waitFor(h.ctx, time.Second, nil) {
+		for work.Pause(h.ctx, time.Second) == nil {
 			w.mu.Lock()
 			wanted := h.active[c]
 			found := w.origin[c] || h.e.imports[c]

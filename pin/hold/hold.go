@@ -18,6 +18,7 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // ownerPrefix begins the names of this room's owners in the store.
@@ -73,9 +74,9 @@ type Holder struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup
-	wake    chan struct{}
-	losses  chan struct{}
-	leaving chan struct{}
+	wake    work.Signal
+	losses  work.Signal
+	leaving work.Signal
 
 	mu           sync.Mutex
 	entries      map[string]*entry // by CID, as bytes
@@ -96,7 +97,7 @@ func New(opts Options, cfg Config) (*Holder, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h := &Holder{
 		opts: opts, store: cfg.Store, fetch: cfg.Fetch, peer: cfg.Peer, datastore: cfg.Datastore, log: cfg.Log, changed: cfg.Changed,
-		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), losses: make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		ctx: ctx, cancel: cancel, wake: work.NewSignal(), losses: work.NewSignal(), leaving: work.NewSignal(),
 		entries: map[string]*entry{}, short: map[*entry]bool{}, claims: map[*entry]int64{},
 	}
 	if h.log == nil {
@@ -277,10 +278,7 @@ func (h *Holder) leave(e *entry) {
 	_, j := h.take(e)
 	j.cancel(nil) // it only keeps others away
 	h.letting = append(h.letting, e)
-	select {
-	case h.leaving <- struct{}{}:
-	default:
-	}
+	h.leaving.Give()
 }
 
 // letGo lets go of what is in the list, one after the other.

@@ -47,20 +47,12 @@ func (h *Holder) plan(e *entry, due time.Time) {
 	} else {
 		heap.Push(&h.small, e)
 	}
-	h.poke()
+	h.wake.Give()
 }
 
 func (h *Holder) unplan(e *entry) {
 	if e.queue != nil {
 		heap.Remove(e.queue, e.at)
-	}
-}
-
-// poke has the scheduler look again.
-func (h *Holder) poke() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -189,5 +181,5 @@ func (h *Holder) giveBack(e *entry, next time.Time) {
 	case !next.IsZero():
 		h.plan(e, next)
 	}
-	h.poke()
+	h.wake.Give()
 }

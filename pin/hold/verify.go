@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // Progress says how far a check is.
@@ -266,21 +267,7 @@ func (c *checking) After(ctx context.Context, v dag.Visited) error {
 	}
 	// Not before the time at which so many bytes have the right rate.
 	due := c.begun.Add(time.Duration(float64(c.done.Bytes) / float64(c.rate) * float64(time.Second)))
-	return sleep(ctx, time.Until(due))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return work.Pause(ctx, time.Until(due))
 }
 
 // verifyAll checks what is pinned in the background, one after the other: first
@@ -298,7 +285,7 @@ func (h *Holder) verifyAll() {
 				h.log.Error("pin not verified", "root", root.String(), "error", err)
 			}
 		}
-		if sleep(h.ctx, min(every, time.Minute)) != nil {
+		if work.Pause(h.ctx, min(every, time.Minute)) != nil {
 			return
 		}
 	}
@@ -307,12 +294,7 @@ func (h *Holder) verifyAll() {
 // Lost says that the store has lost a block that was held. It does not block. The roots
 // that lack something are found in the background, and are "pinning" again until it is
 // back.
-func (h *Holder) Lost() {
-	select {
-	case h.losses <- struct{}{}:
-	default: // a look is due already
-	}
-}
+func (h *Holder) Lost() { h.losses.Give() }
 
 // heedLosses looks which roots lack something whenever the store has lost a block. The
 // store does not know by whom a block is held, so all of them are looked through; losses

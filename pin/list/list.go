@@ -10,13 +10,13 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
-	"time"
 
 	ds "github.com/ipfs/go-datastore"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tidwall/btree"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 var (
@@ -96,7 +96,7 @@ func New(o Options, cfg Config) (*List, error) {
 		writer: writer{gave: map[author]uint64{}, removed: map[dot]string{}},
 	}
 	l.fleet.init()
-	l.news.wake = make(chan struct{}, 1)
+	l.news.wake = work.NewSignal()
 	var err error
 	if l.index, err = l.load(ctx); err != nil {
 		cancel()
@@ -232,7 +232,7 @@ func (l *List) summary() summary {
 type news struct {
 	mu   sync.Mutex
 	ids  []string
-	wake chan struct{}
+	wake work.Signal
 }
 
 func (l *List) addNews(ids []string) {
@@ -242,7 +242,7 @@ func (l *List) addNews(ids []string) {
 	l.news.mu.Lock()
 	l.news.ids = append(l.news.ids, ids...)
 	l.news.mu.Unlock()
-	wake(l.news.wake)
+	l.news.wake.Give()
 }
 
 // tellNews calls Changed from a goroutine of its own, so that the callee may change
@@ -261,25 +261,5 @@ func (l *List) tellNews() {
 		if len(ids) > 0 {
 			l.cfg.Changed(ids)
 		}
-	}
-}
-
-// wake is remembered until it is received, once.
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits, and reports whether the context is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 func TestMain(m *testing.M) {
@@ -132,7 +133,7 @@ func (p peers) Call(ctx context.Context, member, method string, request, respons
 		return fmt.Errorf("a request of %d bytes", len(body))
 	}
 	to, arrives, answered, delay := p.net.fate(p.name, member)
-	if !pause(ctx, delay) {
+	if work.Pause(ctx, delay) != nil {
 		return ctx.Err()
 	}
 	if !arrives {

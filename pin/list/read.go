@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // readFrom reads a sibling's list whenever it may hold news.
@@ -30,7 +32,7 @@ func (l *List) readFrom(ctx context.Context, s *sibling) {
 			l.failed(ctx, s, err)
 		}
 		// What changes all the time is told. There is no need to read it all the time.
-		if !pause(ctx, l.options.Interval/4) {
+		if work.Pause(ctx, l.options.Interval/4) != nil {
 			return
 		}
 	}
@@ -50,7 +52,7 @@ func (l *List) takeTurn(ctx context.Context) (done func(), ok bool) {
 		if stuck {
 			return func() {}, true
 		}
-		if !pause(ctx, l.options.Interval/20) {
+		if work.Pause(ctx, l.options.Interval/20) != nil {
 			return nil, false
 		}
 	}

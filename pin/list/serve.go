@@ -84,12 +84,12 @@ func (l *List) compared(_ context.Context, from string, request *compareRequest)
 	mine := l.summary()
 	s := l.fleet.get(from)
 	if s == nil {
-		wake(l.fleet.look)
+		l.fleet.look.Give()
 		return compareAnswer{Run: l.run, Sum: mine}, nil
 	}
 	s.mu.Lock()
 	if s.news(mine, request.Sum) {
-		wake(s.pull)
+		s.pull.Give()
 	}
 	s.mu.Unlock()
 	return compareAnswer{Run: l.run, Sum: mine}, nil

@@ -8,11 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // fleet are the siblings that are there.
 type fleet struct {
-	look chan struct{} // look who is there, now
+	look work.Signal // look who is there, now
 
 	mu       sync.Mutex
 	siblings map[string]*sibling
@@ -28,8 +30,8 @@ type fleet struct {
 type sibling struct {
 	name   string
 	cancel context.CancelFunc
-	speak  chan struct{} // there is something to tell, or lists are to be compared
-	pull   chan struct{} // its list is to be read
+	speak  work.Signal // there is something to tell, or lists are to be compared
+	pull   work.Signal // its list is to be read
 
 	strikes atomic.Int32 // how often its word was doubted
 
@@ -58,7 +60,7 @@ type SiblingState struct {
 }
 
 func (f *fleet) init() {
-	f.look = make(chan struct{}, 1)
+	f.look = work.NewSignal()
 	f.turn = make(chan struct{}, 1)
 	f.siblings = map[string]*sibling{}
 }
@@ -115,7 +117,7 @@ func (s *sibling) tell(items []item) {
 		s.outbox, s.size, s.due = nil, 0, true
 	}
 	s.mu.Unlock()
-	wake(s.speak)
+	s.speak.Give()
 }
 
 // compare has the lists compared soon.
@@ -123,7 +125,7 @@ func (s *sibling) compare() {
 	s.mu.Lock()
 	s.due = true
 	s.mu.Unlock()
-	wake(s.speak)
+	s.speak.Give()
 }
 
 // news reports whether a sibling whose list has this sum may know more than we do. mu
@@ -165,7 +167,7 @@ func (l *List) meet() {
 func (l *List) greet(name string) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	s := &sibling{
-		name: name, cancel: cancel, speak: make(chan struct{}, 1), pull: make(chan struct{}, 1),
+		name: name, cancel: cancel, speak: work.NewSignal(), pull: work.NewSignal(),
 		state: SiblingState{Name: name},
 	}
 	l.fleet.mu.Lock()
@@ -223,7 +225,7 @@ func (l *List) speakTo(ctx context.Context, s *sibling) {
 			if err != nil {
 				l.failed(ctx, s, err)
 			} else if news {
-				wake(s.pull)
+				s.pull.Give()
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // keepUp follows a name until ctx ends.
@@ -42,11 +43,7 @@ func (f *Follower) keepUp(ctx context.Context, n *name) {
 		if n.waits() {
 			wait = min(wait, poll)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if work.Pause(ctx, wait) != nil {
 			return
 		}
 	}
