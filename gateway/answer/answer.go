@@ -56,7 +56,8 @@ type Answer struct {
 	// Keep says that the answer is as good the next time.
 	Keep bool
 
-	repeated int // bytes of fields that repeat the request
+	repeated int     // bytes of fields that repeat the request
+	custom   []Field // that the site wants, see HeaderRules
 
 	// above are the blocks on the way to the content; blocks those that Body is in.
 	above  []cid.Cid
@@ -154,6 +155,7 @@ func (a *Answer) dispose(kind, filename string) {
 
 // finish completes the header. negotiated says that Accept had a part in it.
 func (a *Answer) finish(negotiated, compress bool) {
+	a.applyType()
 	a.set("Content-Type", a.Type)
 	switch {
 	case a.Ranges:
@@ -176,10 +178,11 @@ func (a *Answer) finish(negotiated, compress bool) {
 	}
 	a.set("Vary", strings.Join(vary, ", "))
 	a.Fields = append(a.Fields, CORS...)
+	a.apply()
 	slices.SortFunc(a.Fields, func(x, y Field) int { return strings.Compare(x.Name, y.Name) })
 	for _, f := range a.Fields {
 		a.Head = appendField(a.Head, f)
-		if !slices.Contains(ofTheContent, f.Name) {
+		if !slices.Contains(ofTheContent, f.Name) || a.isCustom(f.Name) {
 			a.Again = append(a.Again, f)
 			a.HeadAgain = appendField(a.HeadAgain, f)
 		}

@@ -42,6 +42,8 @@ type Request struct {
 	Website  bool   // the host is a website's own name
 	Host     string // with its port, as the visitor wrote it
 	Gateway  string // where pages link to other content: "//host"; "" for paths of this host
+
+	custom []Field // that the site wants, see HeaderRules
 }
 
 // Builder makes answers. All methods may be called from many goroutines at once.
@@ -71,6 +73,9 @@ func NewBuilder(source *Source, store *hot.Store, memory hot.Memory, parallel in
 func (b *Builder) Build(ctx context.Context, reads *Reads, req *Request) (*Answer, error) {
 	at, err := b.base(ctx, reads, req)
 	if err != nil {
+		return nil, err
+	}
+	if req.custom, err = b.headers(ctx, reads, req, at); err != nil {
 		return nil, err
 	}
 	found, err := b.names(ctx, reads, at, req.Names)
@@ -251,6 +256,7 @@ func (b *Builder) complete(a *Answer, req *Request) *Answer {
 		a.repeat("Content-Location", contentLocation(req))
 	}
 	a.repeat("Ipfs-Uri", ipfsURI(req.Path))
+	a.custom = req.custom
 	a.finish(req.Accepted || req.Format == Web && !req.Website, b.compress)
 	return a
 }

@@ -57,7 +57,7 @@ func (b *Builder) rules(ctx context.Context, reads *Reads, at *place) (ruleSet, 
 		}
 	}
 	generation := b.hot.Generation()
-	data, err := b.readFile(ctx, reads, found.CID, redirects.MaxFileSizeInBytes+1)
+	data, err := b.readFile(ctx, reads, found.CID, "_redirects", redirects.MaxFileSizeInBytes+1)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,14 @@ func parseRules(data []byte) (ruleSet, error) {
 	return set, nil
 }
 
-// readFile returns the first bytes of a file, most at most.
-func (b *Builder) readFile(ctx context.Context, reads *Reads, c cid.Cid, most int64) ([]byte, error) {
+// readFile returns the first bytes of a site's file, most at most.
+func (b *Builder) readFile(ctx context.Context, reads *Reads, c cid.Cid, name string, most int64) ([]byte, error) {
 	blk, n, err := b.node(ctx, reads, c)
 	if err != nil {
 		return nil, err
 	}
 	if !n.IsFile() {
-		return nil, Refuse(http.StatusInternalServerError, "could not read _redirects: it is not a file")
+		return nil, Refuse(http.StatusInternalServerError, "could not read %s: it is not a file", name)
 	}
 	r, err := unixfs.NewReader(ctx, reads, blk, n, unixfs.Span{To: min(n.Size(), most)}, b.parallel)
 	if err != nil {
