@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,5 +97,22 @@ func TestOnlyTheBlockStoreRestoresBlocks(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The page that a newcomer begins with names files, which must be there.
+func TestTheArchitectureNamesFilesThatAreThere(t *testing.T) {
+	page, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_]+)*/[a-z0-9_]+\\.go)`").FindAllSubmatch(page, -1)
+	if len(names) < 30 {
+		t.Errorf("only %d files are named: is the page written in another way?", len(names))
+	}
+	for _, name := range names {
+		if _, err := os.Stat(string(name[1])); err != nil {
+			t.Errorf("docs/ARCHITECTURE.md names %s: %v", name[1], err)
+		}
 	}
 }
