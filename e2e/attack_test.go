@@ -63,11 +63,11 @@ func TestAttacks(t *testing.T) {
 // attacked is an edge under attack, and what it has.
 type attacked struct {
 	*edge
-	page  string // a path, and
-	body  []byte // what is there
-	root  string // of the website at www.example.org
-	large []cid.Cid // of the disk
-	cold  []cid.Cid // as large, and only the origin has them
+	page  string         // a path, and
+	body  []byte         // what is there
+	root  string         // of the website at www.example.org
+	large []cid.Cid      // of the disk
+	cold  []cid.Cid      // as large, and only the origin has them
 	cut   string         // the path of a folder that lacks a block
 	ends  sync.WaitGroup // of connections that must end
 }

@@ -113,7 +113,7 @@ func TestAFleetAsksTheOriginOnce(t *testing.T) {
 	// On a machine with too much to do, a home may look silent, and another one asks
 	// for what it is asking for; how often is bench/fleet's to measure. Edges that do not
 	// share would ask four times.
-	if fetched := origin.settled().Requests.Total; fetched > 3*int64(unique) {
+	if fetched := origin.settled().Requests.Total; fetched > 3*unique {
 		t.Errorf("the origin was asked %d times for %d blocks", fetched, unique)
 	}
 	var atOrigin, atSibling, onDisk int64
