@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/shoal-cdn/shoal/gateway/lane"
@@ -190,6 +191,8 @@ func (g *Gateway) takeBack(w http.ResponseWriter, r *http.Request, x *exchange) 
 		x.cut || x.err != nil || g.draining.Load(),
 		x.status != http.StatusNotModified && w.Header().Get("Content-Length") == "",
 		w.Header().Get("Connection") != "",
+		// To net/http, "close" may stand anywhere in the field; then it has said that it closes.
+		len(r.Header["Connection"]) > 0 && !strings.EqualFold(r.Header.Get("Connection"), "keep-alive"),
 		r.Header.Get("Expect") != "" || r.Header.Get("Upgrade") != "":
 		return
 	}
