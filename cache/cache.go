@@ -45,6 +45,9 @@ type Fleet interface {
 	// Rank returns the place of this edge among the homes of a block: 0 for the first
 	// home, -1 if it is none.
 	Rank(c cid.Cid) int
+	// Near reports whether this edge keeps a copy for its zone of a block that is at home
+	// elsewhere.
+	Near(c cid.Cid) bool
 	// Get asks the homes of a block, of which this edge is not the first.
 	Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
 	// Fill gets a block that is at home here from siblings or the origin. There is
@@ -59,7 +62,7 @@ type Fleet interface {
 
 // Admission decides whether a block that came from elsewhere goes to this disk.
 type Admission interface {
-	ToDisk(c cid.Cid, data []byte, home bool) bool
+	ToDisk(c cid.Cid, data []byte, home, near bool) bool
 }
 
 // Config is what a [Cache] works with.
@@ -166,6 +169,16 @@ func (c *Cache) Fill(ctx context.Context, id cid.Cid) (*block.Verified, block.So
 	return c.join(ctx, id, purpose{fill: true})
 }
 
+// Relay is Get on behalf of siblings that ask this edge instead of a block's home: it is
+// their home in their zone, or the home has too much to do. What is asked for again
+// goes to the disk.
+func (c *Cache) Relay(ctx context.Context, id cid.Cid) (*block.Verified, block.Source, error) {
+	if b, ok := c.inMemory(id); ok {
+		return b, block.Memory, nil
+	}
+	return c.join(ctx, id, purpose{fill: c.fleet.Rank(id) == 0, keep: true, near: true})
+}
+
 // Aside is Get for whoever keeps what comes on the disk itself, as pins do: it does not
 // stay in memory, which belongs to visitors.
 func (c *Cache) Aside() block.Getter { return aside{c} }
@@ -225,7 +238,8 @@ func (c *Cache) settle(ctx context.Context, f *flight) {
 		return
 	}
 	c.fleet.Stored(f.b)
-	if !c.admit.ToDisk(f.id, f.b.RawData(), f.fill && c.fleet.Rank(f.id) >= 0) || f.gone() {
+	home := f.fill && c.fleet.Rank(f.id) >= 0
+	if !c.admit.ToDisk(f.id, f.b.RawData(), home, f.isNear() || c.fleet.Near(f.id)) || f.gone() {
 		return
 	}
 	if err := c.disk.Put(ctx, f.b); err != nil {
@@ -263,7 +277,7 @@ func (c *Cache) ViewPart(ctx context.Context, id cid.Cid, size, from, to int, f 
 
 // Put keeps a block on the disk that is at home here.
 func (c *Cache) Put(ctx context.Context, b *block.Verified) error {
-	c.admit.ToDisk(b.Cid(), b.RawData(), true)
+	c.admit.ToDisk(b.Cid(), b.RawData(), true, false)
 	return c.disk.Put(ctx, b)
 }
 

@@ -103,6 +103,7 @@ func openWith(t testing.TB, opts cache.Options, cfg cache.Config, fleet cache.Fl
 type alone struct{ block.Getter }
 
 func (alone) Rank(cid.Cid) int       { return 0 }
+func (alone) Near(cid.Cid) bool      { return false }
 func (alone) Stored(*block.Verified) {}
 func (alone) Used(cid.Cid)           {}
 func (a alone) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
@@ -112,7 +113,7 @@ func (a alone) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Sour
 // admits lets every block to the disk, or none.
 type admits bool
 
-func (a admits) ToDisk(cid.Cid, []byte, bool) bool { return bool(a) }
+func (a admits) ToDisk(cid.Cid, []byte, bool, bool) bool { return bool(a) }
 
 // noDisk is a disk without room.
 type noDisk struct{}

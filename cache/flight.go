@@ -15,6 +15,7 @@ import (
 type purpose struct {
 	fill bool // to find it as its home, and not to ask the homes
 	keep bool // to keep it in memory
+	near bool // to keep a copy on the disk if it is hot, for siblings
 }
 
 // flightKey finds a flight. A block that this edge asks its homes for may be filled
@@ -35,6 +36,7 @@ type flight struct {
 	// Guarded by shard.mu:
 	waiters int
 	keep    bool
+	near    bool
 	nobody  chan struct{} // if not nil, closed when no waiter is left
 
 	// done is closed when what follows has been written.
@@ -92,7 +94,7 @@ func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verifi
 	}
 	if f := sh.flights[key]; f != nil {
 		f.waiters++
-		f.keep = f.keep || p.keep
+		f.keep, f.near = f.keep || p.keep, f.near || p.near
 		if f.landed() && f.keep {
 			sh.keep(f.b) // it may have made room for others already
 		}
@@ -102,7 +104,7 @@ func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verifi
 	// The flight outlives the request that starts it, so it takes that request's
 	// values along and neither its deadline nor its cancellation.
 	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &flight{id: id, flightKey: key, shard: sh, cancel: cancel, waiters: 1, keep: p.keep, done: make(chan struct{})}
+	f := &flight{id: id, flightKey: key, shard: sh, cancel: cancel, waiters: 1, keep: p.keep, near: p.near, done: make(chan struct{})}
 	sh.flights[key] = f
 	c.flights.Add(1)
 	go c.fly(fctx, f)
@@ -193,6 +195,12 @@ func (f *flight) gone() bool {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 	return f.shard.flights[f.flightKey] != f
+}
+
+func (f *flight) isNear() bool {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	return f.near
 }
 
 // wait returns what the flight brings, under the CID that this waiter asked for.

@@ -28,25 +28,26 @@ const maxRestoring = 4
 func (c *Cache) Use(ids ...cid.Cid) {
 	for _, id := range ids {
 		home := c.fleet.Rank(id) == 0
-		c.touch(id, home)
+		c.touch(id, home || c.fleet.Near(id))
 		if !home {
 			c.fleet.Used(id)
 		}
 	}
 }
 
-// Touch counts a use that a sibling reports of a block at home here, and returns
-// whether it is here.
+// Touch counts a use that a sibling reports of a block at home here, or here for the
+// zone, and returns whether it is here.
 func (c *Cache) Touch(id cid.Cid) bool { return c.touch(id, true) }
 
-// touch counts a use on the disk. What the disk has let go of meanwhile goes back
-// there from memory, if it is at home here.
-func (c *Cache) touch(id cid.Cid, home bool) bool {
+// touch counts a use on the disk. What is not there (any more) goes there from memory, if
+// this edge keeps it: it is at home here, or here for the zone, and this use is not the
+// first.
+func (c *Cache) touch(id cid.Cid, keeps bool) bool {
 	if c.disk.Use(id) {
 		return true
 	}
 	b, ok := c.shardOf(block.Key(id)).peek(block.Key(id))
-	if !ok || !home {
+	if !ok || !keeps {
 		return ok
 	}
 	select {

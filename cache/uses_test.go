@@ -19,12 +19,14 @@ import (
 type fleetOf struct {
 	*layer
 	rank   int
+	near   bool
 	mu     sync.Mutex
 	used   []cid.Cid
 	stored int
 }
 
-func (f *fleetOf) Rank(cid.Cid) int { return f.rank }
+func (f *fleetOf) Rank(cid.Cid) int  { return f.rank }
+func (f *fleetOf) Near(cid.Cid) bool { return f.near }
 func (f *fleetOf) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
 	return f.Get(ctx, c)
 }

@@ -104,7 +104,7 @@ type crew struct{ swarm *swarm.Swarm }
 func (c crew) Members() (list []pin.Member) {
 	for _, m := range c.swarm.Members() {
 		id := "/p2p/" + m.ID.String()
-		member := pin.Member{Name: m.Name, Present: m.InRing(), Weight: m.Weight, Self: m.Self, Addrs: []string{m.Addr + id}}
+		member := pin.Member{Name: m.Name, Present: m.InRing(), Weight: m.Weight, Zone: m.Zone, Self: m.Self, Addrs: []string{m.Addr + id}}
 		if m.Self {
 			if member.Addrs = c.swarm.Addrs(); len(member.Addrs) == 0 {
 				// It listens nowhere, but a delegate is asked for all the same.
@@ -125,11 +125,11 @@ func (c crew) Call(ctx context.Context, member, method string, request, response
 func (c crew) Ranker(among []pin.Member) func(hash []byte, n int) []string {
 	members := make([]placement.Member, len(among))
 	for i, m := range among {
-		members[i] = placement.Member{Name: m.Name, Weight: m.Weight}
+		members[i] = placement.Member{Name: m.Name, Weight: m.Weight, Zone: m.Zone}
 	}
 	ring := placement.NewRing(members)
 	return func(hash []byte, n int) []string {
-		homes := ring.Homes(hash, n, nil)
+		homes := ring.Spread(hash, n)
 		names := make([]string, len(homes))
 		for i, at := range homes {
 			names[i] = ring.Member(at).Name

@@ -20,6 +20,8 @@ type Member struct {
 	Present bool
 	// Weight is its disk in bytes; 0 when it was never met.
 	Weight uint64
+	// Zone is where it is, "" if that is not known.
+	Zone string
 	// Addrs are its multiaddrs, each with its peer ID at the end.
 	Addrs []string
 	Self  bool
@@ -33,7 +35,8 @@ type Fleet interface {
 	// Call has a member answer a method of [Pins.Handlers].
 	Call(ctx context.Context, member, method string, request, response any) error
 	// Ranker returns a function that ranks edges for the content with a multihash and
-	// returns the names of the first n. It is the same on every edge.
+	// returns the names of the first n, which are in different zones as far as there are
+	// several. It is the same on every edge.
 	Ranker(among []Member) func(hash []byte, n int) []string
 }
 
@@ -57,7 +60,7 @@ func (c *crew) isPresent(name string) bool {
 
 func (c *crew) same(o *crew) bool {
 	return o != nil && maps.Equal(c.away, o.away) && slices.EqualFunc(c.present, o.present, func(a, b Member) bool {
-		return a.Name == b.Name && a.Weight == b.Weight && slices.Equal(a.Addrs, b.Addrs)
+		return a.Name == b.Name && a.Weight == b.Weight && a.Zone == b.Zone && slices.Equal(a.Addrs, b.Addrs)
 	})
 }
 
@@ -85,17 +88,41 @@ func newRoster(ctx context.Context, store ds.Datastore, grace time.Duration, now
 	if errors.Is(err, ds.ErrNotFound) {
 		return r, nil
 	}
-	var weights map[string]uint64
+	var edges map[string]savedEdge
 	if err == nil {
-		err = json.Unmarshal(text, &weights)
+		err = json.Unmarshal(text, &edges)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read who was in the fleet: %w", err)
 	}
-	for name, weight := range weights {
-		r.edges[name] = &seen{Member: Member{Name: name, Weight: weight}, since: now}
+	for name, e := range edges {
+		r.edges[name] = &seen{Member: Member{Name: name, Weight: e.Weight, Zone: e.Zone}, since: now}
 	}
 	return r, nil
+}
+
+// savedEdge is what is kept of an edge over a restart.
+type savedEdge struct {
+	Weight uint64 `json:"weight"`
+	Zone   string `json:"zone,omitempty"`
+}
+
+// MarshalJSON leaves an edge without a zone as versions without zones know it: its weight.
+func (e savedEdge) MarshalJSON() ([]byte, error) {
+	if e.Zone == "" {
+		return json.Marshal(e.Weight)
+	}
+	type plain savedEdge
+	return json.Marshal(plain(e))
+}
+
+// UnmarshalJSON takes both forms.
+func (e *savedEdge) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, &e.Weight) == nil {
+		return nil
+	}
+	type plain savedEdge
+	return json.Unmarshal(text, (*plain)(e))
 }
 
 // look takes in the members of this moment and returns who counts.
@@ -137,8 +164,8 @@ func (r *roster) take(m Member, now time.Time) {
 	if !m.Present && s.Present {
 		s.since = now
 	}
-	if m.Weight == 0 {
-		m.Weight = s.Weight
+	if m.Weight == 0 { // it was not met yet, since this edge started
+		m.Weight, m.Zone = s.Weight, s.Zone
 	}
 	s.Member = m
 }
@@ -161,13 +188,13 @@ func (r *roster) ranked(c *crew) []Member {
 
 // save remembers who counts, for the next start.
 func (r *roster) save(ctx context.Context, c *crew) error {
-	weights := map[string]uint64{}
+	edges := map[string]savedEdge{}
 	for _, m := range r.ranked(c) {
 		if m.Name != c.self.Name {
-			weights[m.Name] = m.Weight
+			edges[m.Name] = savedEdge{m.Weight, m.Zone}
 		}
 	}
-	text, err := json.Marshal(weights)
+	text, err := json.Marshal(edges)
 	if err != nil || string(text) == r.saved {
 		return err
 	}

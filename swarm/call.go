@@ -178,8 +178,9 @@ func (s *Swarm) why(_ context.Context, from string, request json.RawMessage) (an
 	working := false
 	s.mu.Lock()
 	failure, left := s.failures.get(mh), s.failures.left(mh)
-	if f := s.fills[mh]; f != nil {
-		_, working = f.remote[caller]
+	for _, f := range s.fillsOf(c) {
+		_, waits := f.remote[caller]
+		working = working || waits
 	}
 	s.mu.Unlock()
 	r := reason{Working: &working, Failed: failure != nil, NotFound: ipld.IsNotFound(failure), Left: left}

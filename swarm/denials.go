@@ -125,7 +125,7 @@ func (s *Swarm) heardOf(_ context.Context, _ string, request json.RawMessage) (a
 		if c, err := cid.Decode(text); err == nil && block.CheckCID(c) == nil {
 			mh := string(c.Hash())
 			s.failures.forget(mh)
-			if f := s.fills[mh]; f != nil {
+			if f := s.fills[fillKey{mh, false}]; f != nil {
 				f.outdated = true
 			}
 		}

@@ -63,7 +63,7 @@ func TestWhatComesDuringASearchIsLookedForAgain(t *testing.T) {
 	eventually(t, "the news are here", func() bool {
 		all[0].mu.Lock()
 		defer all[0].mu.Unlock()
-		f := all[0].fills[string(b.Cid().Hash())]
+		f := all[0].fills[fillKey{string(b.Cid().Hash()), false}]
 		return f != nil && f.outdated
 	})
 	close(origin.gate)

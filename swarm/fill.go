@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // what comes of it. The visitors of this edge wait for the same fetch, in [Local].
 type fill struct {
 	cid cid.Cid
-	mh  string
+	fillKey
 
 	// Guarded by Swarm.mu.
 	remote    map[peer.ID]bitswap.Kind // siblings that wait, and what they want
@@ -29,16 +30,33 @@ type fill struct {
 	outdated  bool                     // a sibling that may have been asked has the block now
 }
 
+// fillKey finds a search. A block that this edge relays may be looked for here at the same
+// time, for a better home that asks this one: neither waits for the other.
+type fillKey struct {
+	mh    string
+	relay bool // the homes are asked, and not the origin
+}
+
 // fillOf returns the search for a block, and notes a new one if there is none. s.mu is
 // held.
-func (s *Swarm) fillOf(c cid.Cid) *fill {
-	mh := string(c.Hash())
-	f := s.fills[mh]
+func (s *Swarm) fillOf(c cid.Cid, relay bool) *fill {
+	key := fillKey{string(c.Hash()), relay}
+	f := s.fills[key]
 	if f == nil {
-		f = &fill{cid: c, mh: mh, remote: map[peer.ID]bitswap.Kind{}}
-		s.fills[mh] = f
+		f = &fill{cid: c, fillKey: key, remote: map[peer.ID]bitswap.Kind{}}
+		s.fills[key] = f
 	}
 	return f
+}
+
+// fillsOf returns the searches for a block. s.mu is held.
+func (s *Swarm) fillsOf(c cid.Cid) (list []*fill) {
+	for _, relay := range []bool{false, true} {
+		if f := s.fills[fillKey{string(c.Hash()), relay}]; f != nil {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // rescue gets a block whose homes cannot be reached. Only so many at once: a fleet
@@ -65,7 +83,7 @@ func (s *Swarm) Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Sou
 		s.mu.Unlock()
 		return nil, block.Origin, err
 	}
-	f := s.fillOf(c)
+	f := s.fillOf(c, false)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.FetchTimeout)
 	defer cancel()
@@ -105,8 +123,8 @@ func (s *Swarm) found(ctx context.Context, f *fill, b *block.Verified, src block
 func (s *Swarm) end(f *fill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fills[f.mh] == f {
-		delete(s.fills, f.mh)
+	if s.fills[f.fillKey] == f {
+		delete(s.fills, f.fillKey)
 	}
 }
 
@@ -115,14 +133,17 @@ func (s *Swarm) answer(f *fill, b *block.Verified) {
 	if s.ctx.Err() != nil {
 		return
 	}
-	if b == nil {
-		s.mu.Lock()
-		for id := range f.remote {
-			s.denials.add(f.mh, id)
-		}
-		s.mu.Unlock()
+	if b != nil {
+		s.exchange.Answer(f.cid, b)
+		return
 	}
-	s.exchange.Answer(f.cid, b)
+	s.mu.Lock()
+	to := slices.Collect(maps.Keys(f.remote))
+	for _, id := range to {
+		s.denials.add(f.mh, id)
+	}
+	s.mu.Unlock()
+	s.exchange.Deny(f.cid, to)
 }
 
 // await has siblings wait for a block, until it is there, could not be had, or none of
@@ -135,9 +156,16 @@ func (s *Swarm) await(f *fill) {
 	go func() {
 		defer s.running.Done()
 		defer cancel()
-		b, _, err := s.local.Fill(ctx, f.cid)
+		find := s.local.Fill
+		if f.relay {
+			find = s.local.Relay
+		}
+		b, _, err := find(ctx, f.cid)
 		if err != nil && ctx.Err() != nil {
 			return // nobody waits any more
+		}
+		if f.relay && b != nil {
+			s.metrics.relayed.Inc()
 		}
 		s.end(f)
 		s.answer(f, b)
@@ -224,14 +252,14 @@ func (l *filler) Want(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	return taken
 }
 
-// takeOn takes on a sibling's want: a WantBlock if this edge is a home of the block; a
-// WantHave if it is looking for the block right now and the sibling can wait for
-// what comes of it.
+// takeOn takes on a sibling's want: a WantBlock if this edge is a home of the block, or
+// relays it; a WantHave if it is looking for the block right now as its home and the
+// sibling can wait for what comes of it.
 func (s *Swarm) takeOn(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 	mh := string(c.Hash())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.fills[mh]
+	f := s.fills[fillKey{mh, false}]
 	switch {
 	case s.closed:
 		return true // the connection is about to end, which says more than DONT_HAVE
@@ -241,11 +269,15 @@ func (s *Swarm) takeOn(from peer.ID, c cid.Cid, kind bitswap.Kind) bool {
 		if f == nil || !s.mayWait(f, from) {
 			return false
 		}
-	case f == nil:
-		if s.failures.get(mh) != nil || s.Rank(c) < 0 {
-			return false
-		}
-		f = s.fillOf(c)
+	case f != nil:
+	case s.failures.get(mh) != nil:
+		return false
+	case s.relays(c, from):
+		f = s.fillOf(c, true)
+	case s.Rank(c) < 0:
+		return false
+	default:
+		f = s.fillOf(c, false)
 	}
 	f.remote[from] = kind
 	if f.cancel == nil {
@@ -277,11 +309,9 @@ func (l *filler) Unwant(from peer.ID, c cid.Cid) {
 	s := (*Swarm)(l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.fills[string(c.Hash())]
-	if f == nil {
-		return
+	for _, f := range s.fillsOf(c) {
+		f.leave(from)
 	}
-	f.leave(from)
 }
 
 // leave takes a sibling off. The last one ends the wait on their behalf. Swarm.mu is held.

@@ -181,7 +181,7 @@ func (p *pursuit) take(r reply) (b *block.Verified, src block.Source, over bool)
 	case r.Have:
 		p.ask(a.home, bitswap.WantBlock)
 	case errors.Is(r.Err, bitswap.ErrDontHave):
-		if a.kind == bitswap.WantBlock {
+		if a.kind == bitswap.WantBlock && !a.near {
 			p.denied = append(p.denied, a.name)
 		}
 		// Two homes have looked everywhere. A third would only ask the origin once
@@ -269,7 +269,11 @@ func (p *pursuit) hedge() {
 		return
 	}
 	p.hedged = true
-	for _, h := range p.homes[p.next:] {
+	rest := p.homes[p.next:]
+	if near := p.asked[0]; near.near && p.next == 1 {
+		rest = p.s.nextNear(p.cid, near.id) // a copy in the zone costs less
+	}
+	for _, h := range rest {
 		if !h.self && !h.last && p.s.answers(h.id) {
 			p.s.metrics.hedges.Inc()
 			p.ask(h, bitswap.WantHave)

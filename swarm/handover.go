@@ -96,6 +96,13 @@ func (s *Swarm) handOver(ctx context.Context) {
 		seen[c] = true
 		name := v.ring.Member(first[0]).Name
 		due[name] = append(due[name], c.String())
+		if v.near == nil {
+			continue
+		}
+		// The zone's copy stays in the zone.
+		if near := v.near.ring.Member(v.near.ring.Homes(c.Hash(), 1, buf[:0])[0]).Name; near != name {
+			due[near] = append(due[near], c.String())
+		}
 	}
 	for len(due) > 0 && ctx.Err() == nil {
 		next := map[string][]string{}
@@ -129,7 +136,7 @@ func (s *Swarm) eachOf(request json.RawMessage, most int, f func(cid.Cid)) error
 	group.SetLimit(adopting)
 	for _, text := range list[:min(len(list), most)] {
 		c, err := cid.Decode(text)
-		if err != nil || block.CheckCID(c) != nil || s.Rank(c) < 0 {
+		if err != nil || block.CheckCID(c) != nil || s.Rank(c) < 0 && !s.Near(c) {
 			continue
 		}
 		group.Go(func() error { f(c); return nil })

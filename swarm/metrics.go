@@ -11,6 +11,8 @@ type metrics struct {
 	detours    prometheus.Counter
 	unanswered *prometheus.CounterVec
 	latency    *prometheus.HistogramVec
+	zoneBytes  *prometheus.CounterVec
+	relayed    prometheus.Counter
 	unregister func()
 }
 
@@ -38,7 +40,15 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 			Help:    "Time until a sibling had sent a block, by sibling.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"sibling"}),
+		zoneBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoal_swarm_zone_bytes_total",
+			Help: "Bytes of blocks that siblings sent to this edge, by scope: local from its own zone, remote from another one.",
+		}, []string{"scope"}),
+		relayed:    counter("shoal_swarm_relayed_total", "Blocks at home elsewhere that this edge got for siblings, as their home in the zone or because the home had too much to do."),
 		unregister: func() {},
+	}
+	for _, scope := range []string{"local", "remote"} {
+		m.zoneBytes.WithLabelValues(scope)
 	}
 	for _, outcome := range []string{"disk", "sibling", "origin", "not_found", "failed", "cancelled"} {
 		m.fills.WithLabelValues(outcome)
@@ -47,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		return m, nil
 	}
 	all := append(gauges(s),
-		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.detours, m.unanswered, m.latency, s.library)
+		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.detours, m.unanswered, m.latency, m.zoneBytes, m.relayed, s.library)
 	for i, c := range all {
 		if err := reg.Register(c); err != nil {
 			for _, done := range all[:i] {

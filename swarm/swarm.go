@@ -39,10 +39,13 @@ type Local interface {
 	// Fill returns a block that is at home here, and has [Swarm.Fill] find it if it is
 	// not here. Everyone who wants it shares one fetch, which ends with the last of them.
 	Fill(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
+	// Relay returns a block that siblings ask this edge for although it is at home
+	// elsewhere, and has [Swarm.Get] find it if it is not here.
+	Relay(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error)
 	// Put keeps a block that is at home here.
 	Put(ctx context.Context, b *block.Verified) error
-	// Touch counts a use of a block at home here that a sibling reports, and returns
-	// whether it is here.
+	// Touch counts a use of a block at home here, or here for the zone, that a sibling
+	// reports, and returns whether it is here.
 	Touch(c cid.Cid) bool
 	// Hottest returns what is in memory and was used, the most used first, up to a
 	// number of bytes.
@@ -92,7 +95,7 @@ type Swarm struct {
 	mu       sync.Mutex
 	started  bool
 	closed   bool
-	fills    map[string]*fill // by multihash
+	fills    map[fillKey]*fill
 	failures *failures
 	news     news
 	sources  map[peer.ID]int // Bitswap origins, and how often each is used
@@ -111,7 +114,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
 		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), denials: newDenials(), news: news{due: map[string][]string{}},
-		fills: map[string]*fill{}, failures: newFailures(opts.ErrorMemory),
+		fills: map[fillKey]*fill{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, siblings: map[peer.ID]*sibling{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
 	}
@@ -151,7 +154,7 @@ func (s *Swarm) build(p *parsed, cfg Config) (err error) {
 		}
 	}
 	s.exchange, err = bitswap.New(s.opts.Bitswap, bitswap.Config{
-		Host: s.host, Store: serving{s.local, s.recent}, Filler: (*filler)(s), Access: s.access, Log: s.log, Metrics: cfg.Metrics,
+		Host: s.host, Store: serving{s.local, s.recent}, Filler: (*filler)(s), Access: s.access, Received: s.received, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("swarm: %w", err)
@@ -277,6 +280,19 @@ func (s *Swarm) permit(dir network.Direction, id peer.ID) bool {
 		return s.fleet.Permit(dir, id, s.known(id))
 	}
 	return s.known(id)
+}
+
+// received counts the bytes of a block that a sibling sent, by whether it had to cross
+// zones.
+func (s *Swarm) received(from peer.ID, bytes int) {
+	if s.access(from) != bitswap.Member {
+		return
+	}
+	scope := "local"
+	if s.view.Load().zones[from] != s.opts.Zone {
+		scope = "remote"
+	}
+	s.metrics.zoneBytes.WithLabelValues(scope).Add(float64(bytes))
 }
 
 // access says what a peer may do over Bitswap.

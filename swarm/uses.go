@@ -8,12 +8,16 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
 // An edge that has a hot block in memory asks its home for it once, and never again. To
 // its home the block would look forgotten, and make room for others. So each edge tells
 // the homes what it uses, in one small message to each of them in a second; and a home
-// that has let go of something fetches it back from whoever uses it.
+// that has let go of something fetches it back from whoever uses it. Where there are
+// zones, the home in the zone is told, and passes on to the fleet's home what anybody in
+// the zone uses.
 
 const (
 	// useInterval is how often uses are reported.
@@ -85,17 +89,28 @@ func (s *Swarm) reportUses() {
 func (s *Swarm) flushUses(ctx context.Context) {
 	v := s.view.Load()
 	due := map[string][]string{}
-	var buf [1]int
 	for c := range s.uses.take() {
-		first := v.ring.Homes(c.Hash(), 1, buf[:0])
-		if len(first) == 0 || first[0] == v.self {
-			continue
-		}
-		if name := v.ring.Member(first[0]).Name; len(due[name]) < maxUses {
+		if name := v.reportsTo(c, s.opts.Name); name != "" && len(due[name]) < maxUses {
 			due[name] = append(due[name], c.String())
 		}
 	}
 	s.callEach(ctx, "used", due)
+}
+
+// reportsTo returns who is told that a block is used on this edge: its home in the zone, or
+// if this edge is that, its home; "" for nobody.
+func (v *view) reportsTo(c cid.Cid, self string) string {
+	rings := []*placement.Ring{v.ring}
+	if v.near != nil {
+		rings = []*placement.Ring{v.near.ring, v.ring}
+	}
+	var buf [1]int
+	for _, ring := range rings {
+		if first := ring.Homes(c.Hash(), 1, buf[:0]); len(first) > 0 && ring.Member(first[0]).Name != self {
+			return ring.Member(first[0]).Name
+		}
+	}
+	return ""
 }
 
 // callEach makes one call of each list of CIDs to the member it is for, all at once.
@@ -119,7 +134,11 @@ func (s *Swarm) callEach(ctx context.Context, method string, lists map[string][]
 // and was let go of.
 func (s *Swarm) used(ctx context.Context, from string, request json.RawMessage) (any, error) {
 	var back atomic.Int64
+	id, _ := s.fleet.ID(from)
 	return nil, s.eachOf(request, maxUses, func(c cid.Cid) {
+		if s.relays(c, id) {
+			s.Used(c)
+		}
 		if s.local.Touch(c) || back.Add(1) > maxBack {
 			return
 		}

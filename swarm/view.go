@@ -30,10 +30,19 @@ type view struct {
 	ring    *placement.Ring
 	ids     []peer.ID // by position in the ring
 	self    int       // this edge's position, or -1
+	near    *zone     // this edge's own zone; nil if there is only one
+	zones   map[peer.ID]string
 	present []peer.ID // all siblings that can be asked, also those that are leaving
 	leaving []peer.ID
 	// lossAt is when a member was last lost.
 	lossAt time.Time
+}
+
+// zone is the part of the fleet that is in this edge's zone.
+type zone struct {
+	ring *placement.Ring
+	ids  []peer.ID // by position in the ring
+	self int       // this edge's position, or -1
 }
 
 // look makes a new view when the fleet has changed.
@@ -41,12 +50,13 @@ func (s *Swarm) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.view.Load()
-	v := &view{self: -1, version: 1}
+	v := &view{self: -1, version: 1, zones: map[peer.ID]string{}}
 	var ring []placement.Member
 	ids := map[string]peer.ID{}
 	for _, m := range s.Members() {
+		v.zones[m.ID] = m.Zone
 		if m.InRing() {
-			ring = append(ring, placement.Member{Name: m.Name, Weight: m.Weight})
+			ring = append(ring, placement.Member{Name: m.Name, Weight: m.Weight, Zone: m.Zone})
 			ids[m.Name] = m.ID
 		}
 		if !m.Self && (m.InRing() || m.State == members.Leaving) {
@@ -57,11 +67,10 @@ func (s *Swarm) look() {
 		}
 	}
 	v.ring = placement.NewRing(ring)
-	for i, m := range v.ring.Members() {
-		v.ids = append(v.ids, ids[m.Name])
-		if m.Name == s.opts.Name {
-			v.self = i
-		}
+	v.ids, v.self = s.positions(v.ring, ids)
+	if near := v.ring.Zone(s.opts.Zone); near != nil {
+		v.near = &zone{ring: near}
+		v.near.ids, v.near.self = s.positions(near, ids)
 	}
 	if old != nil {
 		v.version, v.lossAt = old.version, old.lossAt
@@ -78,17 +87,31 @@ func (s *Swarm) look() {
 	maps.DeleteFunc(s.siblings, func(id peer.ID, _ *sibling) bool { return !s.fleet.IsMember(id) })
 }
 
-// home is one of a block's homes.
+// positions returns the members of a ring as peers, and which one this edge is, or -1.
+func (s *Swarm) positions(r *placement.Ring, byName map[string]peer.ID) (ids []peer.ID, self int) {
+	self = -1
+	for i, m := range r.Members() {
+		ids = append(ids, byName[m.Name])
+		if m.Name == s.opts.Name {
+			self = i
+		}
+	}
+	return ids, self
+}
+
+// home is one of the edges that are asked for a block.
 type home struct {
 	name string
 	id   peer.ID
 	self bool
 	last bool // it does not deliver, and is asked when all others were
+	near bool // it is asked to relay the block, and not to find it
 }
 
-// homesOf returns the homes of a block in the order in which they are asked: by rank,
-// but those that would not answer now come after the others, and those that have not
-// delivered lately last. Of the latter, one that is due to be tried again is.
+// homesOf returns the homes of a block in the order in which they are asked: the one in
+// this edge's zone, then by rank, but those that would not answer now come after the
+// others, and those that have not delivered lately last. Of the latter, one that is due to
+// be tried again is.
 func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 	var buf [homes]int
 	var good, away, last []home
@@ -108,7 +131,58 @@ func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 			away = append(away, h)
 		}
 	}
-	return slices.Concat(good, away, last)
+	all := slices.Concat(good, away, last)
+	if near, ok := s.nearHome(v, c); ok && !good[0].self && good[0].id != near.id {
+		all = slices.DeleteFunc(all, func(h home) bool { return h.id == near.id })
+		all = slices.Insert(all, 0, near)
+	}
+	return all
+}
+
+// nearHome returns the home of a block in this edge's zone, to be asked to relay it. There
+// is none if it is this edge, or would not answer.
+func (s *Swarm) nearHome(v *view, c cid.Cid) (home, bool) {
+	if v.near == nil {
+		return home{}, false
+	}
+	var buf [1]int
+	i := v.near.ring.Homes(c.Hash(), 1, buf[:0])[0]
+	h := home{name: v.near.ring.Member(i).Name, id: v.near.ids[i], near: true}
+	return h, i != v.near.self && s.answers(h.id) && s.delivers(h.id)
+}
+
+// nextNear returns the second home of a block in this edge's zone, if it is not this edge.
+func (s *Swarm) nextNear(c cid.Cid, first peer.ID) (list []home) {
+	v := s.view.Load()
+	if v.near == nil {
+		return nil
+	}
+	var buf [2]int
+	for _, i := range v.near.ring.Homes(c.Hash(), 2, buf[:0]) {
+		if id := v.near.ids[i]; id != first && i != v.near.self {
+			list = append(list, home{name: v.near.ring.Member(i).Name, id: id, near: true})
+		}
+	}
+	return list
+}
+
+// Near reports whether this edge is the home of a block in its zone, while the block is at
+// home elsewhere: then a copy of it is kept here for the zone.
+func (s *Swarm) Near(c cid.Cid) bool {
+	v := s.view.Load()
+	return v.near != nil && v.near.self >= 0 && v.near.ring.Rank(c.Hash(), s.opts.Name, 1) == 0 && s.Rank(c) != 0
+}
+
+// relays reports whether this edge relays a block to a member: it is the member's home of
+// the block in their zone, and the better home of the two, so that nobody waits in a
+// circle (see "Who waits for whom" in doc.go).
+func (s *Swarm) relays(c cid.Cid, to peer.ID) bool {
+	v := s.view.Load()
+	if v.near == nil || v.zones[to] != s.opts.Zone || !s.Near(c) {
+		return false
+	}
+	name, _ := s.fleet.Name(to)
+	return v.ring.Before(c.Hash(), s.opts.Name, name)
 }
 
 // answers reports whether a sibling can be expected to answer.

@@ -108,14 +108,14 @@ func (e *edge) isAnyHome(b int32) bool {
 
 // keepHome stores a block that a fill has brought.
 func (e *edge) keepHome(b int32) {
-	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), true) {
+	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), true, false) {
 		e.store.put(b, e.content.size(b))
 	}
 }
 
 // keepCopy takes a block that came from a sibling to disk if the admission says so.
 func (e *edge) keepCopy(b int32) {
-	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), false) {
+	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), false, false) {
 		e.Copies++
 		e.store.put(b, e.content.size(b))
 	}

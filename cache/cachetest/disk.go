@@ -137,4 +137,4 @@ func (d *Disk) Pinned(cid.Cid) bool { return false }
 type Admission struct{}
 
 // ToDisk implements [cache.Admission].
-func (Admission) ToDisk(_ cid.Cid, _ []byte, home bool) bool { return home }
+func (Admission) ToDisk(_ cid.Cid, _ []byte, home, _ bool) bool { return home }

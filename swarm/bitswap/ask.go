@@ -280,6 +280,9 @@ func (r *remote) receiveBlock(p Payload) {
 	r.mu.Unlock()
 	r.x.stamp(&r.received)
 	r.x.metrics.received.Add(float64(len(p.Data)))
+	if r.x.receivedFrom != nil {
+		r.x.receivedFrom(r.id, len(p.Data))
+	}
 	for _, a := range shared.subs {
 		asked, err := b.As(a.cid)
 		a.deliver(Reply{Block: asked, Err: err})

@@ -99,25 +99,29 @@ func (o Options) Validate() error {
 
 // Config is what an [Exchange] works with.
 type Config struct {
-	Host    host.Host
-	Store   Store
-	Filler  Filler                // may be nil: nothing is filled
-	Access  func(peer.ID) Access  // called for each message; must not call the Exchange
-	Log     *slog.Logger          // may be nil
-	Metrics prometheus.Registerer // may be nil
+	Host   host.Host
+	Store  Store
+	Filler Filler               // may be nil: nothing is filled
+	Access func(peer.ID) Access // called for each message; must not call the Exchange
+	// Received is told how many bytes each block has that a peer sent. It may be nil and must not
+	// block.
+	Received func(from peer.ID, bytes int)
+	Log      *slog.Logger          // may be nil
+	Metrics  prometheus.Registerer // may be nil
 }
 
 // Exchange carries wants and blocks between this peer and others. It is safe for
 // concurrent use.
 type Exchange struct {
-	opts    Options
-	host    host.Host
-	store   Store
-	filler  Filler
-	access  func(peer.ID) Access
-	log     *slog.Logger
-	metrics *metrics
-	notify  *network.NotifyBundle
+	opts         Options
+	host         host.Host
+	store        Store
+	filler       Filler
+	access       func(peer.ID) Access
+	receivedFrom func(peer.ID, int)
+	log          *slog.Logger
+	metrics      *metrics
+	notify       *network.NotifyBundle
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -145,7 +149,7 @@ func New(opts Options, cfg Config) (*Exchange, error) {
 		return nil, err
 	}
 	x := &Exchange{
-		opts: opts, host: cfg.Host, store: cfg.Store, filler: cfg.Filler, access: cfg.Access,
+		opts: opts, host: cfg.Host, store: cfg.Store, filler: cfg.Filler, access: cfg.Access, receivedFrom: cfg.Received,
 		log: cfg.Log, metrics: m,
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		seed:    maphash.MakeSeed(),

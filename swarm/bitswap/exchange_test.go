@@ -334,7 +334,7 @@ func TestFillerAnswersWithDontHave(t *testing.T) {
 	got := make(chan Reply, 1)
 	a.Ask(b.ID(), c, WantBlock, func(r Reply) { got <- r })
 	eventually(t, "the want arrives", func() bool { return f.took(c) > 0 })
-	b.Answer(c, nil)
+	b.Deny(c, []peer.ID{a.ID()})
 	if r := await(t, got); !errors.Is(r.Err, ErrDontHave) {
 		t.Fatalf("got %+v", r)
 	}
@@ -513,7 +513,7 @@ func TestAccess(t *testing.T) {
 	}
 	// A guest's want stays on record.
 	eventually(t, "it is on record", func() bool { return b.Waiting(missing.Cid()) })
-	if b.Answer(missing.Cid(), nil); !b.Waiting(missing.Cid()) {
+	if b.Deny(missing.Cid(), nil); !b.Waiting(missing.Cid()) {
 		t.Error("a guest's want was forgotten")
 	}
 	b.Answer(missing.Cid(), missing)

@@ -1,7 +1,10 @@
 package bitswap
 
 import (
+	"slices"
+
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
@@ -200,9 +203,19 @@ func (x *Exchange) forget(r *remote, wants map[string]*want) {
 	}
 }
 
-// Answer ends every want of c that the [Filler] has taken on: with b, or with
-// DONT_HAVE if b is nil. Guests who wait for c get it too; nil leaves them waiting.
+// Answer ends every want of c that the [Filler] has taken on with b. Guests who wait for
+// c get it too.
 func (x *Exchange) Answer(c cid.Cid, b *block.Verified) {
+	x.endWants(c, b, func(*remote) bool { return true })
+}
+
+// Deny ends the wants of c of some members, which the [Filler] has taken on, with
+// DONT_HAVE.
+func (x *Exchange) Deny(c cid.Cid, to []peer.ID) {
+	x.endWants(c, nil, func(r *remote) bool { return slices.Contains(to, r.id) })
+}
+
+func (x *Exchange) endWants(c cid.Cid, b *block.Verified, of func(*remote) bool) {
 	if x.waitingLen.Load() == 0 {
 		return
 	}
@@ -214,7 +227,7 @@ func (x *Exchange) Answer(c cid.Cid, b *block.Verified) {
 	var dues []due
 	x.mu.Lock()
 	for r := range x.waiting[mh] {
-		if b == nil && x.access(r.id) < Member {
+		if !of(r) {
 			continue
 		}
 		if w := x.strike(r, mh); w != nil {

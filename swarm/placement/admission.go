@@ -74,10 +74,11 @@ func NewAdmission(opts AdmissionOptions) (*Admission, error) {
 func (a *Admission) limit() float64 { return a.opts.HotShare * float64(a.opts.DiskBytes) }
 
 // ToDisk reports whether a block that was just fetched belongs on this edge's
-// disk. home says whether this edge is home to it. It is asked once for each
-// fetch from a sibling or an origin: the second time for the same block is what
-// makes it hot.
-func (a *Admission) ToDisk(c cid.Cid, data []byte, home bool) bool {
+// disk. home says whether this edge is home to it, near whether this edge keeps a copy
+// of it for others if it is hot: it is the home in its zone, or was asked instead of a
+// home that has too much to do. ToDisk is asked once for each fetch from a sibling or an
+// origin: the second time for the same block is what makes it hot.
+func (a *Admission) ToDisk(c cid.Cid, data []byte, home, near bool) bool {
 	size := float64(len(data))
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -85,8 +86,11 @@ func (a *Admission) ToDisk(c cid.Cid, data []byte, home bool) bool {
 		a.budget = min(a.limit(), a.budget+size*a.opts.HotShare/(1-a.opts.HotShare))
 		return true
 	}
-	hot := a.seen(xxhash.Sum64(c.Hash()))
-	if !hot && !IsIndex(c, data) || size > a.budget {
+	hot := a.seen(xxhash.Sum64(c.Hash())) || IsIndex(c, data)
+	switch {
+	case hot && near:
+		return true // the eviction compares its uses with those of what is at home here
+	case !hot || size > a.budget:
 		return false
 	}
 	a.budget -= size

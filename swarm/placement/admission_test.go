@@ -21,7 +21,7 @@ func admission(t *testing.T, opts AdmissionOptions) *Admission {
 func TestHomesKeepTheirBlocks(t *testing.T) {
 	a := admission(t, AdmissionOptions{DiskBytes: 100, HotShare: 0, Remembered: 1})
 	for i := range 1000 {
-		if !a.ToDisk(rawCID(t, i), make([]byte, 50), true) {
+		if !a.ToDisk(rawCID(t, i), make([]byte, 50), true, false) {
 			t.Fatal("a block at home was turned away")
 		}
 	}
@@ -29,10 +29,10 @@ func TestHomesKeepTheirBlocks(t *testing.T) {
 
 func TestOthersKeepWhatIsFetchedAgain(t *testing.T) {
 	a := admission(t, DefaultAdmissionOptions())
-	if a.ToDisk(rawCID(t, 1), []byte("x"), false) {
+	if a.ToDisk(rawCID(t, 1), []byte("x"), false, false) {
 		t.Fatal("kept at the first fetch")
 	}
-	if !a.ToDisk(cid.NewCidV1(cid.DagCBOR, key(t, 1)), []byte("x"), false) {
+	if !a.ToDisk(cid.NewCidV1(cid.DagCBOR, key(t, 1)), []byte("x"), false, false) {
 		t.Fatal("not kept when fetched again")
 	}
 }
@@ -41,10 +41,10 @@ func TestOthersKeepIndexBlocks(t *testing.T) {
 	a := admission(t, DefaultAdmissionOptions())
 	node := cid.NewCidV1(cid.DagProtobuf, key(t, 1))
 	leaf := cid.NewCidV1(cid.DagProtobuf, key(t, 2))
-	if !a.ToDisk(node, []byte{0x12, 0x02, 0x08, 0x01}, false) {
+	if !a.ToDisk(node, []byte{0x12, 0x02, 0x08, 0x01}, false, false) {
 		t.Fatal("a node with links was turned away")
 	}
-	if a.ToDisk(leaf, []byte{0x0a, 0x02, 0x08, 0x02}, false) {
+	if a.ToDisk(leaf, []byte{0x0a, 0x02, 0x08, 0x02}, false, false) {
 		t.Fatal("a node without links was kept at the first fetch")
 	}
 }
@@ -56,7 +56,7 @@ func TestOldFetchesAreForgotten(t *testing.T) {
 	kept := 0
 	for range 2 {
 		for i := range 10000 { // a scan: nothing comes again before much else
-			if a.ToDisk(rawCID(t, i), []byte("x"), false) {
+			if a.ToDisk(rawCID(t, i), []byte("x"), false, false) {
 				kept++
 			}
 		}
@@ -72,11 +72,11 @@ func TestHotCopiesGetABoundedShare(t *testing.T) {
 	hot, home := 0, 0
 	for i := range 20000 {
 		c := rawCID(t, i%5000)
-		if a.ToDisk(c, make([]byte, size), false) {
+		if a.ToDisk(c, make([]byte, size), false, false) {
 			hot += size
 		}
 		if i%2 == 0 {
-			a.ToDisk(c, make([]byte, size), true)
+			a.ToDisk(c, make([]byte, size), true, false)
 			home += size
 		}
 	}

@@ -15,6 +15,9 @@ type Member struct {
 	// Weight is the member's disk capacity in bytes. A member's share of the
 	// blocks is its share of the sum of all weights. 0 counts as 1.
 	Weight uint64
+	// Zone is where the member is, "" if it did not say. It does not change a lot: see
+	// [Ring.Zone] and [Ring.Spread].
+	Zone string
 }
 
 // Ring is an unchanging set of members. It is safe for concurrent use. The zero
@@ -108,6 +111,40 @@ func (r *Ring) Before(mh []byte, a, b string) bool {
 	key := mix(xxhash.Sum64(mh))
 	la, lb := lot(mix(key^r.seeds[i]), r.weights[i]), lot(mix(key^r.seeds[j]), r.weights[j])
 	return la < lb || la == lb && i < j
+}
+
+// Zone returns the ring of the members of one zone, or nil if that makes no difference:
+// zone is "", or all members are in it, or none.
+func (r *Ring) Zone(zone string) *Ring {
+	if zone == "" {
+		return nil
+	}
+	var list []Member
+	for _, m := range r.members {
+		if m.Zone == zone {
+			list = append(list, m)
+		}
+	}
+	if len(list) == 0 || len(list) == len(r.members) {
+		return nil
+	}
+	return NewRing(list)
+}
+
+// Spread returns n members for copies of the content with the multihash mh, like
+// [Ring.Homes], but in different zones while there are any left: first the best member of
+// each zone, then the second of each, and so on, by rank in each of these rounds. The
+// first n of a longer list are the same. With one zone it is what Homes returns.
+func (r *Ring) Spread(mh []byte, n int) []int {
+	all := r.Homes(mh, len(r.members), nil)
+	before := map[string]int{} // members of the zone that are better
+	round := make([]int, len(r.members))
+	for _, i := range all {
+		round[i] = before[r.members[i].Zone]
+		before[r.members[i].Zone]++
+	}
+	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(round[a], round[b]) })
+	return all[:min(max(n, 0), len(all))]
 }
 
 func (r *Ring) find(name string) (int, bool) {

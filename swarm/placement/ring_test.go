@@ -64,7 +64,7 @@ func TestHomesFollowTheContract(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			members = append(members, Member{name, w})
+			members = append(members, Member{Name: name, Weight: w})
 		}
 		i, err := strconv.Atoi(fields[1])
 		if err != nil {
@@ -110,7 +110,7 @@ func TestFewHomesAreTheFirstOfMany(t *testing.T) {
 }
 
 func TestBeforeAgreesWithTheOrderOfHomes(t *testing.T) {
-	r := NewRing([]Member{{"a", 1 << 30}, {"b", 2 << 30}, {"c", 3 << 30}, {"d", 0}})
+	r := NewRing([]Member{{Name: "a", Weight: 1 << 30}, {Name: "b", Weight: 2 << 30}, {Name: "c", Weight: 3 << 30}, {Name: "d"}})
 	for i := range 100 {
 		order := names(r, r.Homes(key(t, i), 4, nil))
 		for x, a := range order {
@@ -150,7 +150,7 @@ func TestEmptyRingHasNoHomes(t *testing.T) {
 
 func TestSharesFollowWeights(t *testing.T) {
 	const blocks = 20000
-	r := NewRing([]Member{{"a", 10 << 30}, {"b", 10 << 30}, {"c", 20 << 30}, {"d", 60 << 30}, {"none", 0}})
+	r := NewRing([]Member{{Name: "a", Weight: 10 << 30}, {Name: "b", Weight: 10 << 30}, {Name: "c", Weight: 20 << 30}, {Name: "d", Weight: 60 << 30}, {Name: "none"}})
 	counts := map[string]int{}
 	for i := range blocks {
 		counts[r.Member(r.Homes(key(t, i), 1, nil)[0]).Name]++
@@ -167,7 +167,7 @@ func TestSharesFollowWeights(t *testing.T) {
 func TestJoiningMovesItsShareAndNothingElse(t *testing.T) {
 	const blocks = 20000
 	for _, n := range []int{1, 2, 4, 8, 30} {
-		before, after := NewRing(fleet(n)), NewRing(append(fleet(n), Member{"new", 10 << 30}))
+		before, after := NewRing(fleet(n)), NewRing(append(fleet(n), Member{Name: "new", Weight: 10 << 30}))
 		moved := 0
 		for i := range blocks {
 			old := before.Member(before.Homes(key(t, i), 1, nil)[0]).Name
