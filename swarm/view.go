@@ -132,7 +132,7 @@ func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 		}
 	}
 	all := slices.Concat(good, away, last)
-	if near, ok := s.nearHome(v, c); ok && !good[0].self && good[0].id != near.id {
+	if near, ok := s.nearHome(v, c); ok && !all[0].self && all[0].id != near.id {
 		all = slices.DeleteFunc(all, func(h home) bool { return h.id == near.id })
 		all = slices.Insert(all, 0, near)
 	}

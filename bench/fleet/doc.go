@@ -37,4 +37,11 @@
 //   - kill, freeze: one of four edges is killed or frozen half way through a cold
 //     crowd at the others. Freeze is compared with an undisturbed run.
 //   - roll: all edges are restarted one after the other under load.
+//   - zones: three zones of three edges, in network namespaces with 1 ms and then 40 ms
+//     between them (one way; made by a router in this process), once with swarm.zone and
+//     once without. Visitors with a Zipf appetite at all edges: bytes that crossed between
+//     zones, headers and everything else that edges say included, over the bytes that
+//     visitors got, after a warm-up; how long visitors waited; origin fetches for each
+//     block. Then one zone is cut off from the others and back under load. Needs root, and
+//     is left out where namespaces cannot be made.
 package main

@@ -87,6 +87,18 @@ func (f *Fleet) Start(ctx context.Context, n int) error {
 	return f.Settled(ctx, f.Edges...)
 }
 
+// AddIn starts one more edge in the zone k of a network. The origin listens on the given
+// port of this machine. With named, the edge knows what zone it is in.
+func (f *Fleet) AddIn(ctx context.Context, z *Zones, k int, originPort string, named bool) (*Edge, error) {
+	p := f.Plan(fmt.Sprintf("edge-%d", len(f.Edges)), "swarm.listen=[/ip4/"+z.Inside(k)+"/tcp/0]",
+		OriginSetting("http://"+z.Outside(k)+":"+originPort))
+	if named {
+		p.Set = append(p.Set, fmt.Sprintf("swarm.zone=zone-%d", k))
+	}
+	p.Namespace, p.Host = z.Namespace(k), z.Public(k)
+	return f.AddPlan(ctx, p)
+}
+
 // Restart starts an edge that has ended once more: the same name, data and address
 // for siblings. It takes the ended one's place in Edges.
 func (f *Fleet) Restart(ctx context.Context, i int) (*Edge, error) {
