@@ -20,6 +20,7 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
 	"github.com/shoal-cdn/shoal/swarm/members"
+	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
 // dialTimeout is how long a connection may take to be made.
@@ -82,6 +83,7 @@ type Swarm struct {
 	rescues  *semaphore.Weighted
 	recent   *recent
 	uses     *uses
+	load     *placement.Load
 	denials  *denials
 	health   health
 	view     atomic.Pointer[view]
@@ -113,7 +115,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
-		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), denials: newDenials(), news: news{due: map[string][]string{}},
+		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), load: placement.NewLoad(), denials: newDenials(), news: news{due: map[string][]string{}},
 		fills: map[fillKey]*fill{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, siblings: map[peer.ID]*sibling{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),

@@ -132,23 +132,36 @@ func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 		}
 	}
 	all := slices.Concat(good, away, last)
-	if near, ok := s.nearHome(v, c); ok && !all[0].self && all[0].id != near.id {
-		all = slices.DeleteFunc(all, func(h home) bool { return h.id == near.id })
-		all = slices.Insert(all, 0, near)
+	if all[0].self {
+		return all
+	}
+	if first, ok := s.firstAsked(v, c); ok && all[0].id != first.id {
+		// A home that is asked because of the load is still one.
+		i := slices.IndexFunc(all, func(h home) bool { return h.id == first.id })
+		if i >= 0 {
+			all = slices.Delete(all, i, i+1)
+		}
+		first.near = i < 0 || v.near != nil
+		all = slices.Insert(all, 0, first)
 	}
 	return all
 }
 
-// nearHome returns the home of a block in this edge's zone, to be asked to relay it. There
-// is none if it is this edge, or would not answer.
-func (s *Swarm) nearHome(v *view, c cid.Cid) (home, bool) {
-	if v.near == nil {
-		return home{}, false
+// firstAsked returns who is asked for a block before the fleet's homes, or like them: its
+// home in this edge's zone, or instead of a home that has too much to do the next in rank.
+// There is nobody if it is this edge, or would not answer.
+func (s *Swarm) firstAsked(v *view, c cid.Cid) (home, bool) {
+	z := v.near
+	if z == nil {
+		z = &zone{ring: v.ring, ids: v.ids, self: v.self}
 	}
 	var buf [1]int
-	i := v.near.ring.Homes(c.Hash(), 1, buf[:0])[0]
-	h := home{name: v.near.ring.Member(i).Name, id: v.near.ids[i], near: true}
-	return h, i != v.near.self && s.answers(h.id) && s.delivers(h.id)
+	if z.ring.Homes(c.Hash(), 1, buf[:0])[0] == z.self {
+		return home{}, false
+	}
+	i := s.load.Choose(z.ring, c.Hash(), z.self)
+	h := home{name: z.ring.Member(i).Name, id: z.ids[i]}
+	return h, s.answers(h.id) && s.delivers(h.id)
 }
 
 // nextNear returns the second home of a block in this edge's zone, if it is not this edge.
@@ -173,16 +186,20 @@ func (s *Swarm) Near(c cid.Cid) bool {
 	return v.near != nil && v.near.self >= 0 && v.near.ring.Rank(c.Hash(), s.opts.Name, 1) == 0 && s.Rank(c) != 0
 }
 
-// relays reports whether this edge relays a block to a member: it is the member's home of
-// the block in their zone, and the better home of the two, so that nobody waits in a
-// circle (see "Who waits for whom" in doc.go).
+// relays reports whether this edge relays a block to a member: it is among the first ranks
+// in their zone, and the better home of the two, so that nobody waits in a circle (see "Who
+// waits for whom" in doc.go). Where all are in one zone, the fleet's homes need no relay.
 func (s *Swarm) relays(c cid.Cid, to peer.ID) bool {
 	v := s.view.Load()
-	if v.near == nil || v.zones[to] != s.opts.Zone || !s.Near(c) {
-		return false
+	ring, from := v.ring, homes
+	if v.near != nil {
+		if v.zones[to] != s.opts.Zone || s.Rank(c) == 0 {
+			return false
+		}
+		ring, from = v.near.ring, 0
 	}
 	name, _ := s.fleet.Name(to)
-	return v.ring.Before(c.Hash(), s.opts.Name, name)
+	return ring.Rank(c.Hash(), s.opts.Name, placement.Ranks) >= from && ring.Before(c.Hash(), s.opts.Name, name)
 }
 
 // answers reports whether a sibling can be expected to answer.

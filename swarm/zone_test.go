@@ -192,3 +192,29 @@ func TestRelaysOnlyForItsZone(t *testing.T) {
 		}
 	}
 }
+
+// A block that one edge asks for again and again is not always asked of its home: the next
+// in rank serve it, which have it from the home and not from the origin.
+func TestAHotBlocksHomeIsRelieved(t *testing.T) {
+	origin := newSource()
+	all := fleet(t, 6, origin, calm)
+	b := homedAt(t, all[0].view.Load(), "edge-1", "edge-2", "edge-3", "edge-4", "edge-5", "edge-0")
+	origin.put(b)
+	for range 200 {
+		mustGet(t, all[0], b)
+	}
+	if n := origin.count(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+	for _, e := range all[1:4] {
+		if ok, _ := e.disk.Has(t.Context(), b.Cid()); !ok {
+			t.Errorf("%s, a home, does not have it", e.name)
+		}
+	}
+	for _, e := range all[4:] {
+		var m dto.Metric
+		if _ = e.metrics.relayed.Write(&m); m.GetCounter().GetValue() == 0 {
+			t.Errorf("%s, the next in rank, has relayed nothing", e.name)
+		}
+	}
+}

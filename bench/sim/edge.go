@@ -20,6 +20,8 @@ type edge struct {
 	store     disk
 	disk      int64                // bytes
 	admission *placement.Admission // the real one
+	load      *placement.Load      // likewise
+	position  int                  // in the ring, -1 if it is not there
 
 	misses  map[int32]*miss   // under way, one per block
 	flights map[int32]*flight // likewise, for blocks at home here
@@ -31,7 +33,7 @@ type edge struct {
 func newEdge(f *fleet, number int) *edge {
 	e := &edge{
 		fleet: f, number: number, name: edgeName(number), present: true, disk: f.Disk * f.weight(number),
-		memory: newLRU(f.Memory, cacheOverhead),
+		memory: newLRU(f.Memory, cacheOverhead), load: placement.NewLoad(), position: -1,
 		misses: map[int32]*miss{}, flights: map[int32]*flight{}, usually: map[int]*latency{},
 	}
 	if e.store = disk(newS3FIFO(e.disk)); f.LRUDisk {
@@ -114,8 +116,8 @@ func (e *edge) keepHome(b int32) {
 }
 
 // keepCopy takes a block that came from a sibling to disk if the admission says so.
-func (e *edge) keepCopy(b int32) {
-	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), false, false) {
+func (e *edge) keepCopy(b int32, near bool) {
+	if e.admission.ToDisk(e.content.cids[b], e.content.data(b), false, near) {
 		e.Copies++
 		e.store.put(b, e.content.size(b))
 	}
@@ -152,6 +154,7 @@ func (e *edge) hedgeAfter(sibling int) time.Duration {
 type miss struct {
 	*edge
 	block   int32
+	relayed bool // siblings wait for it, too
 	waiting []func(block.Source)
 	open    []*edge // wants that are not answered
 	over    bool
@@ -162,12 +165,23 @@ func (m *miss) start() {
 		m.fill(m.block, waiter{here: m.end})
 		return
 	}
+	if m.Spread && !m.relayed {
+		at := m.load.Choose(m.ring, m.content.cids[m.block].Hash(), m.position)
+		if to := m.edges[m.numbers[at]]; to != m.home(m.block, 0) {
+			m.askEdge(to, -1)
+			return
+		}
+	}
 	m.ask(0)
 }
 
 // ask sends a want to the home of the given rank.
-func (m *miss) ask(rank int) {
-	to, at := m.home(m.block, rank), m.clock.now
+func (m *miss) ask(rank int) { m.askEdge(m.home(m.block, rank), rank) }
+
+// askEdge sends a want to the home of the given rank, or to another edge instead of the
+// home when rank is -1.
+func (m *miss) askEdge(to *edge, rank int) {
+	at := m.clock.now
 	if to == nil {
 		panic("no home has it, though the origin has everything")
 	}
@@ -222,7 +236,7 @@ func (m *miss) end(src block.Source) {
 	delete(m.misses, m.block)
 	m.memory.put(m.block, m.content.size(m.block))
 	if !m.isHome(m.block) {
-		m.keepCopy(m.block)
+		m.keepCopy(m.block, m.relayed)
 	}
 	for _, w := range m.waiting {
 		w(src)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
 // waiter waits for a flight: a visitor's miss of the same edge (here), or another
@@ -35,9 +36,30 @@ func (e *edge) wanted(b int32, w waiter) {
 		e.answer(b, w, true)
 	case e.flights[b] != nil || e.isAnyHome(b):
 		e.fill(b, w)
+	case e.relays(b, w.edge):
+		e.relay(b, w)
 	default:
 		e.answer(b, w, false)
 	}
+}
+
+// relays reports whether this edge gets a block for another one from its home.
+func (e *edge) relays(b int32, to *edge) bool {
+	mh := e.content.cids[b].Hash()
+	return e.Spread && e.ring.Rank(mh, e.name, placement.Ranks) >= 0 && e.ring.Before(mh, e.name, to.name)
+}
+
+// relay joins this edge's own search for a block, or starts one.
+func (e *edge) relay(b int32, w waiter) {
+	m := e.misses[b]
+	if m == nil {
+		m = &miss{edge: e, block: b, relayed: true}
+		e.misses[b] = m
+		e.Misses++
+		defer m.start()
+	}
+	m.relayed = true
+	m.waiting = append(m.waiting, func(block.Source) { e.answer(b, w, true) })
 }
 
 // asked takes a WANT-HAVE from a sibling. It causes no fetch.

@@ -20,6 +20,7 @@ type Setup struct {
 	// HotShare and Remembered are those of [placement.AdmissionOptions].
 	HotShare   float64
 	Remembered int
+	Spread     bool // hot blocks whose home has too much to do are asked of the next in rank
 	LRUDisk    bool // the disk evicts like an LRU list, not like package blockstore
 
 	Latency   time.Duration // one way between two edges, on average
@@ -114,8 +115,12 @@ func (f *fleet) place() {
 	}
 	f.ring = placement.NewRing(list)
 	f.numbers = make([]int32, f.ring.Len())
+	for _, e := range f.edges {
+		e.position = -1
+	}
 	for i := range f.numbers {
 		f.numbers[i] = byName[f.ring.Member(i).Name]
+		f.edges[f.numbers[i]].position = i
 	}
 	f.homesOf = f.content.place(f.ring)
 }

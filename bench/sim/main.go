@@ -34,6 +34,7 @@ type Options struct {
 	HotShare   float64
 	Remembered float64 // fetches remembered for each block that the disk has space for
 	LRUDisk    bool
+	Spread     bool
 	Weights    list[int64]
 
 	Latency   time.Duration
@@ -67,7 +68,7 @@ func defaults() Options {
 	return Options{
 		Edges: list[int]{10}, Seed: 1, BlockSize: 64 << 10, Zipf: list[float64]{0.8, 0.9, 1}, Requests: 20,
 		Interval: time.Millisecond, Share: list[float64]{5, 20, 50}, Memory: defaultMemory,
-		HotShare: placement.DefaultAdmissionOptions().HotShare, Remembered: defaultRemembered,
+		HotShare: placement.DefaultAdmissionOptions().HotShare, Remembered: defaultRemembered, Spread: true,
 		Latency: time.Millisecond, Origin: 80 * time.Millisecond, Bandwidth: 125, Visitors: 16,
 	}
 }
@@ -91,6 +92,7 @@ func parse(args []string) (Options, error) {
 	f.Float64Var(&o.HotShare, "hot", o.HotShare, "HotShare of the admission")
 	f.Float64Var(&o.Remembered, "remembered", o.Remembered, "`FETCHES` that the admission remembers, for each block that the disk has space for")
 	f.BoolVar(&o.LRUDisk, "lru", false, "evict from disks like an LRU list")
+	f.BoolVar(&o.Spread, "spread", o.Spread, "ask the next in rank for hot blocks whose home has too much to do")
 	f.Var(&o.Weights, "weights", "disks of the edges, in turn, as `MULTIPLES`")
 	f.DurationVar(&o.Latency, "latency", o.Latency, "one way between two edges")
 	f.DurationVar(&o.Origin, "origin", o.Origin, "how long the origin takes")
@@ -141,7 +143,7 @@ func (o Options) validate() error {
 // setup is a fleet of n edges that together hold capacity bytes.
 func (o Options) setup(n int, capacity, blockSize float64) Setup {
 	s := Setup{
-		Edges: n, Weights: o.Weights, HotShare: o.HotShare, LRUDisk: o.LRUDisk, Latency: o.Latency,
+		Edges: n, Weights: o.Weights, HotShare: o.HotShare, LRUDisk: o.LRUDisk, Spread: o.Spread, Latency: o.Latency,
 		Origin: o.Origin, Bandwidth: int64(o.Bandwidth * 1e6), Seed: o.Seed,
 	}
 	weights := int64(0)

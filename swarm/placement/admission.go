@@ -41,19 +41,15 @@ func (o AdmissionOptions) Validate() error {
 	return nil
 }
 
-// ways is how many blocks share one bucket of the memory of recent fetches.
-const ways = 4
-
 // Admission decides which of the blocks that an edge has just fetched go to its
 // disk. It is safe for concurrent use.
 type Admission struct {
 	opts AdmissionOptions
 
 	mu sync.Mutex
-	// recent holds a fingerprint of each block that passed through lately, in
-	// buckets of 4, newest first. Two blocks share a fingerprint once in a
-	// billion: the harm is one block on disk that did not deserve it.
-	recent []uint32
+	// recent are the blocks that passed through lately. Two that are taken for the same
+	// put one on disk that did not deserve it.
+	recent recent
 	// budget is how many bytes of copies may be written now. Every byte written
 	// for a block at home here adds a little; it never exceeds HotShare of the
 	// disk.
@@ -65,8 +61,7 @@ func NewAdmission(opts AdmissionOptions) (*Admission, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	buckets := (opts.Remembered + ways - 1) / ways
-	a := &Admission{opts: opts, recent: make([]uint32, buckets*ways)}
+	a := &Admission{opts: opts, recent: newRecent(opts.Remembered)}
 	a.budget = a.limit()
 	return a, nil
 }
@@ -86,7 +81,7 @@ func (a *Admission) ToDisk(c cid.Cid, data []byte, home, near bool) bool {
 		a.budget = min(a.limit(), a.budget+size*a.opts.HotShare/(1-a.opts.HotShare))
 		return true
 	}
-	hot := a.seen(xxhash.Sum64(c.Hash())) || IsIndex(c, data)
+	hot := a.recent.seen(xxhash.Sum64(c.Hash())) || IsIndex(c, data)
 	switch {
 	case hot && near:
 		return true // the eviction compares its uses with those of what is at home here
@@ -95,25 +90,6 @@ func (a *Admission) ToDisk(c cid.Cid, data []byte, home, near bool) bool {
 	}
 	a.budget -= size
 	return true
-}
-
-// seen reports whether hash was seen lately, and remembers it as the newest of
-// its bucket.
-func (a *Admission) seen(hash uint64) bool {
-	print := uint32(hash>>32) | 1 // 0 marks an empty place
-	at := int(uint32(hash)%uint32(len(a.recent)/ways)) * ways
-	bucket := a.recent[at : at+ways]
-	last := ways - 1 // the oldest makes room, unless print is there already
-	found := false
-	for i, p := range bucket {
-		if p == print {
-			last, found = i, true
-			break
-		}
-	}
-	copy(bucket[1:last+1], bucket[:last])
-	bucket[0] = print
-	return found
 }
 
 // IsIndex reports whether a block leads to others: a dag-pb node with links (the

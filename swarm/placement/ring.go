@@ -65,7 +65,7 @@ func (r *Ring) Homes(mh []byte, n int, buf []int) []int {
 	if n <= 0 {
 		return homes
 	}
-	var lotsBuf [8]float64
+	var lotsBuf [Ranks]float64
 	lots := lotsBuf[:0]
 	key := mix(xxhash.Sum64(mh))
 	for i, seed := range r.seeds {
