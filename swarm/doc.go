@@ -56,6 +56,19 @@
 //
 // When the visitor leaves, the wants are cancelled.
 //
+// # Zones and load
+//
+// Where members are in several zones, an edge sends its WANT-BLOCK to the block's home in
+// its own zone first (firstAsked, in view.go). That one relays: it gets the block from the
+// fleet's homes as for a visitor of its own, in the same flight, keeps it for the zone and
+// answers. It never asks the origin in place of a home. When it denies, fails or is gone,
+// the fleet's homes are asked as ever; while it is only slow, a hedge asks the second home
+// in the zone. In a fleet in one zone nothing of this happens.
+//
+// An edge that has asked a home for more than its share asks the next in rank for what is
+// hot ([placement.Load]). If that is one of the homes it fills, which finds the block at
+// the first; if not, it relays. So no load makes a fetch from the origin.
+//
 // # A sibling that does not deliver
 //
 // Pings say that a sibling is there, wants whether it is of use. Each has a breaker
@@ -105,6 +118,11 @@
 // searches among all others: it answers such wants with DONT_HAVE, and lets go those
 // who wait already, before it asks anybody (letGo).
 //
+// Nobody but visitors waits for a relay: a WANT-HAVE is not told of one, and a WANT-BLOCK
+// from a better home starts a fill beside it. An edge relays only to those that rank behind
+// it, and a relay waits for fills, and for relays of edges that rank before it; so there is
+// no circle of relays either.
+//
 // So nobody waits in a circle. (Who said HAVE and has lost the block since is not waited
 // for longer than five seconds.) Take any circle of fills of one block in which each
 // waits for the next. If one of them has sent a WANT-BLOCK to the next as a home, it
@@ -140,6 +158,9 @@
 //   - the origin is down: what any edge holds is still found, because a home asks
 //     everyone before it gives up.
 //   - one edge's way to the origin is sick: the other homes fetch for it.
+//   - a zone is cut off: each side is a fleet, and serves what it has of the other's blocks.
+//   - a zone's home of a block is gone: the fleet's home is asked, and then the next in the
+//     zone.
 //   - edges have different origins: what the first home's deny, those of the other
 //     two homes are asked for; those of a fourth edge are not.
 //

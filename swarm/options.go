@@ -35,7 +35,7 @@ type Options struct {
 	Peers []string
 	// DNS is a name whose SRV or A records list the members.
 	DNS string
-	// Zone is shown to operators.
+	// Zone is where this edge is. Blocks are looked for in the zone first. Empty: anywhere.
 	Zone string
 	// Allow are the peer IDs of others that may fetch what is stored here.
 	Allow []string

@@ -36,6 +36,21 @@
 // The weight is the member's disk capacity in bytes. A member without a disk has
 // the weight 1: it is home only where there is nobody else.
 //
+// # Zones
+//
+// Where members are in several zones, a block also has a home in each: the best in rank of
+// the members there ([Ring.Zone]). The fleet's home is the home in its own zone, too,
+// because a lot depends on nobody else. An edge asks the home in its zone, which asks the
+// fleet's home, and only that one asks the origin. Zones change no lot. An edge that has
+// not said where it is asks the fleet's homes.
+//
+// # Load
+//
+// An edge that has asked a home for more than 1.2 of its share asks the next in rank for
+// blocks that it asks for again and again ([Load]); they get those from the home. What
+// decides is what this edge itself has asked for: nobody has to tell anybody how busy they
+// are, and where all edges see the same popularity it comes to the same.
+//
 // # What stays where
 //
 // A home keeps its blocks on disk: that is what lets the capacity of a fleet add
@@ -46,4 +61,13 @@
 // Copies that are not at home get a bounded share of the bytes written to disk,
 // so that they cannot crowd out the blocks that only this edge keeps. See
 // [Admission].
+//
+// The home in a zone keeps in memory what passes through it, and on disk what was asked
+// for twice in the zone. The disk compares all of that by its uses: a use counts at the
+// home in the zone, and once a second for the whole zone at the fleet's home. So a block
+// that all of n zones want has n times the uses at its home that it has at each copy. What
+// is asked for often enough stays in every zone, where each byte saves one between zones;
+// what is not stays at its home alone, where it saves one at the origin. Where a zone's
+// disks hold what its visitors want, they add up within the zone; where they do not, the
+// disks of the fleet do.
 package placement
