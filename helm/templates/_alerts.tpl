@@ -75,6 +75,10 @@ and
   "expr" (printf "sum by (namespace, job, pod) (rate(shoal_swarm_rescues_total{%s}[10m])) > 0.1" $s)
   "summary" "A Shoal edge asks the origin for what is at home on other edges."
   "description" (printf "Edge %s cannot reach the homes of %s blocks per second and asks the origin for them, which other edges may do as well." $edge $value)) }}
+{{ include "shoal.alert" (dict "root" . "name" "ShoalZonesCrossed" "for" "1h" "severity" "warning"
+  "expr" (printf "sum by (namespace, job) (rate(shoal_swarm_zone_bytes_total{%s,scope=\"remote\"}[1h])) / sum by (namespace, job) (rate(shoal_http_response_bytes_total{%s}[1h])) > 0.25\nand\nsum by (namespace, job) (rate(shoal_swarm_zone_bytes_total{%s,scope=\"remote\"}[1h])) > 1048576" $s $s $s)
+  "summary" "Much of what visitors get crosses zones."
+  "description" (printf "For each byte sent to visitors, %s bytes came from another zone during the last hour. Warm zones get by with 0.05." $value)) }}
 {{ include "shoal.alert" (dict "root" . "name" "ShoalHitRatioLow" "for" "1h" "severity" "warning"
   "expr" (printf "100 * (1 - sum by (namespace, job) (rate(shoal_http_requests_total{%s,cache=\"origin\"}[1h])) / sum by (namespace, job) (rate(shoal_http_requests_total{%s,cache=~\"hit|disk|sibling|origin\"}[1h]))) < %v\nand\nsum by (namespace, job) (rate(shoal_http_requests_total{%s}[1h])) > 1" $s $s $rules.hitRatio $s)
   "summary" "Few requests are answered without the origin."

@@ -31,6 +31,8 @@ var healthy = []string{
 	`shoal_origin_requests_total{SELECT,pod="edge-0",origin="a",outcome="ok"} 0+60x720`,
 	`shoal_origin_breaker_state{SELECT,pod="edge-0",origin="a"} 0x720`,
 	`shoal_swarm_rescues_total{SELECT,pod="edge-0"} 0x720`,
+	`shoal_swarm_zone_bytes_total{SELECT,pod="edge-0",scope="local"} 0+300000000x720`,
+	`shoal_swarm_zone_bytes_total{SELECT,pod="edge-0",scope="remote"} 0+20000000x720`,
 	`shoal_names_stale{SELECT,pod="edge-0"} 0x720`,
 	`shoal_store_disk_full{SELECT,pod="edge-0"} 0x720`,
 	`shoal_store_pinned_bytes{SELECT,pod="edge-0"} 40x720`,
@@ -55,6 +57,7 @@ var broken = map[string]map[string]string{
 	"ShoalErrorBudgetBurnsSlowly": {`code="502"`: "0+50x720"},
 	"ShoalOriginAmplification":    {"shoal_origin_bytes_total": "0+1000000000x720"},
 	"ShoalHomesUnreachable":       {"shoal_swarm_rescues_total": "0x700 0+60x20"},
+	"ShoalZonesCrossed":           {`scope="remote"`: "0+300000000x720"},
 	"ShoalHitRatioLow":            {`cache="origin"`: "0+3000x720"},
 	"ShoalOriginDown":             {"shoal_origin_breaker_state": "0x700 2x20"},
 	// The first wrong block is the one that makes the series.
