@@ -27,10 +27,8 @@ const (
 // view is this edge's picture of the fleet at one moment. It does not change.
 type view struct {
 	version uint64
-	ring    *placement.Ring
-	ids     []peer.ID // by position in the ring
-	self    int       // this edge's position, or -1
-	near    *zone     // this edge's own zone; nil if there is only one
+	zone          // everybody
+	near    *zone // those in this edge's own zone; nil if there is only one
 	zones   map[peer.ID]string
 	present []peer.ID // all siblings that can be asked, also those that are leaving
 	leaving []peer.ID
@@ -38,7 +36,7 @@ type view struct {
 	lossAt time.Time
 }
 
-// zone is the part of the fleet that is in this edge's zone.
+// zone is a part of the fleet, or all of it, among which blocks have homes.
 type zone struct {
 	ring *placement.Ring
 	ids  []peer.ID // by position in the ring
@@ -50,7 +48,7 @@ func (s *Swarm) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.view.Load()
-	v := &view{self: -1, version: 1, zones: map[peer.ID]string{}}
+	v := &view{version: 1, zones: map[peer.ID]string{}}
 	var ring []placement.Member
 	ids := map[string]peer.ID{}
 	for _, m := range s.Members() {
@@ -115,7 +113,8 @@ type home struct {
 func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 	var buf [homes]int
 	var good, away, last []home
-	for _, i := range v.ring.Homes(c.Hash(), homes, buf[:0]) {
+	ranked := v.ring.Homes(c.Hash(), homes, buf[:0])
+	for _, i := range ranked {
 		h := home{name: v.ring.Member(i).Name, id: v.ids[i], self: i == v.self}
 		switch {
 		case h.self:
@@ -135,7 +134,7 @@ func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 	if all[0].self {
 		return all
 	}
-	if first, ok := s.firstAsked(v, c); ok && all[0].id != first.id {
+	if first, ok := s.firstAsked(v, c, ranked[0]); ok && all[0].id != first.id {
 		// A home that is asked because of the load is still one.
 		i := slices.IndexFunc(all, func(h home) bool { return h.id == first.id })
 		if i >= 0 {
@@ -149,17 +148,18 @@ func (s *Swarm) homesOf(v *view, c cid.Cid) []home {
 
 // firstAsked returns who is asked for a block before the fleet's homes, or like them: its
 // home in this edge's zone, or instead of a home that has too much to do the next in rank.
-// There is nobody if it is this edge, or would not answer.
-func (s *Swarm) firstAsked(v *view, c cid.Cid) (home, bool) {
-	z := v.near
-	if z == nil {
-		z = &zone{ring: v.ring, ids: v.ids, self: v.self}
+// There is nobody if it is this edge, or would not answer. first is the fleet's home.
+func (s *Swarm) firstAsked(v *view, c cid.Cid, first int) (home, bool) {
+	z := &v.zone
+	if v.near != nil {
+		z = v.near
+		var buf [1]int
+		first = z.ring.Homes(c.Hash(), 1, buf[:0])[0]
 	}
-	var buf [1]int
-	if z.ring.Homes(c.Hash(), 1, buf[:0])[0] == z.self {
+	if first == z.self {
 		return home{}, false
 	}
-	i := s.load.Choose(z.ring, c.Hash(), z.self)
+	i := s.load.Choose(z.ring, c.Hash(), first, z.self)
 	h := home{name: z.ring.Member(i).Name, id: z.ids[i]}
 	return h, s.answers(h.id) && s.delivers(h.id)
 }

@@ -166,7 +166,7 @@ func (m *miss) start() {
 		return
 	}
 	if m.Spread && !m.relayed {
-		at := m.load.Choose(m.ring, m.content.cids[m.block].Hash(), m.position)
+		at := m.load.Choose(m.ring, m.content.cids[m.block].Hash(), m.home(m.block, 0).position, m.position)
 		if to := m.edges[m.numbers[at]]; to != m.home(m.block, 0) {
 			m.askEdge(to, -1)
 			return

@@ -21,7 +21,7 @@ const (
 	window = 256
 	// hotMemory is how many blocks are remembered to recognise those that are asked for
 	// again and again.
-	hotMemory = 1 << 8
+	hotMemory = 208
 )
 
 // Load spreads what one edge asks of the others: consistent hashing with bounded loads
@@ -43,20 +43,19 @@ type Load struct {
 func NewLoad() *Load { return &Load{hot: newRecent(hotMemory)} }
 
 // Choose returns the member that is asked for a block, as a position in the ring, and
-// counts that: the first home, or if that has had too much of this edge, the next in rank
-// that has not. self is this edge's own position, or -1: members that rank behind it are
-// not asked, so that nobody waits in a circle. It must not be the first home.
-func (l *Load) Choose(r *Ring, mh []byte, self int) int {
+// counts that: the first home, which the caller knows, or if that has had too much of this
+// edge, the next in rank that has not. self is this edge's own position, or -1: members
+// that rank behind it are not asked, so that nobody waits in a circle. It must not be the
+// first home.
+func (l *Load) Choose(r *Ring, mh []byte, first, self int) int {
 	hash := xxhash.Sum64(mh)
-	var buf [Ranks]int
-	first := r.Homes(mh, 1, buf[:0])[0]
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.follow(r, self)
 	hot := l.hot.seen(hash)
 	to := first
 	if hot && l.excess(first) > 0 {
-		to = l.next(r, mh, self, buf[:0])
+		to = l.next(r, mh, self)
 	}
 	l.count(to)
 	return to
@@ -64,9 +63,10 @@ func (l *Load) Choose(r *Ring, mh []byte, self int) int {
 
 // next returns the first member in rank that has had less than it may, or the one that has
 // had least of what it may.
-func (l *Load) next(r *Ring, mh []byte, self int, buf []int) int {
+func (l *Load) next(r *Ring, mh []byte, self int) int {
+	var buf [Ranks]int
 	best, least := -1, math.Inf(1)
-	for _, i := range r.Homes(mh, Ranks, buf) {
+	for _, i := range r.Homes(mh, Ranks, buf[:0]) {
 		if i == self {
 			break
 		}

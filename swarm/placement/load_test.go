@@ -19,10 +19,11 @@ func TestAHotBlockIsSpreadOverTheNextRanks(t *testing.T) {
 		if rng.IntN(4) > 0 {
 			mh = key(t, 1+rng.IntN(1<<20))
 		}
-		if r.Homes(mh, 1, nil)[0] == self {
+		first := r.Homes(mh, 1, nil)[0]
+		if first == self {
 			continue
 		}
-		to := l.Choose(r, mh, self)
+		to := l.Choose(r, mh, first, self)
 		asked[to]++
 		total++
 		if string(mh) == string(key(t, 0)) {
@@ -52,7 +53,7 @@ func TestWhatIsNotHotStaysAtHome(t *testing.T) {
 		if first != home {
 			continue // one home has everything to do
 		}
-		if to := l.Choose(r, mh, -1); to != first {
+		if to := l.Choose(r, mh, first, -1); to != first {
 			t.Fatalf("block %d: %d was asked, home is %d", i, to, first)
 		}
 	}
@@ -63,7 +64,7 @@ func TestNobodyBehindIsAsked(t *testing.T) {
 	r, l := NewRing(fleet(10)), NewLoad()
 	order := r.Homes(key(t, 0), 10, nil)
 	for range 1000 {
-		if to := l.Choose(r, key(t, 0), order[2]); to != order[0] && to != order[1] {
+		if to := l.Choose(r, key(t, 0), order[0], order[2]); to != order[0] && to != order[1] {
 			t.Fatalf("%d was asked, better than the one that asks are %v", to, order[:2])
 		}
 	}
@@ -72,8 +73,8 @@ func TestNobodyBehindIsAsked(t *testing.T) {
 func BenchmarkChoose(b *testing.B) {
 	r, l := NewRing(fleet(100)), NewLoad()
 	mh := key(b, 0)
-	self := r.Homes(mh, 100, nil)[99]
+	order := r.Homes(mh, 100, nil)
 	for b.Loop() {
-		l.Choose(r, mh, self)
+		l.Choose(r, mh, order[0], order[99])
 	}
 }

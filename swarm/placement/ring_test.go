@@ -197,7 +197,7 @@ func TestHomesDoNotAllocate(t *testing.T) {
 }
 
 func BenchmarkHomes(b *testing.B) {
-	for _, n := range []int{3, 10, 100} {
+	for _, n := range []int{3, 10, 100, 1000, 5000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			r := NewRing(fleet(n))
 			k := key(b, 1)
