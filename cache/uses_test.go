@@ -86,6 +86,26 @@ func TestUsesOfWhatIsAtHomeElsewhereReachTheFleet(t *testing.T) {
 	})
 }
 
+// What is at home elsewhere and here for the zone goes to the disk when it is used again.
+func TestTheZonesCopyGoesToTheDiskAtItsSecondUse(t *testing.T) {
+	on(t, -1, func(t *testing.T, c *cache.Cache, d *cachetest.Disk, fl *fleetOf) {
+		fl.near = true
+		id := fl.add(t, 1, 100)
+		if _, _, err := c.Relay(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if d.Len() != 0 {
+			t.Fatal("it is on the disk at its first use")
+		}
+		get(t, c, id, block.Memory)
+		synctest.Wait()
+		if d.Len() != 1 || len(fl.used) != 1 {
+			t.Errorf("%d blocks on the disk, the fleet was told of %d uses", d.Len(), len(fl.used))
+		}
+	})
+}
+
 // What the disk has let go of although it is in use is written again.
 func TestUseBringsABlockBackToTheDisk(t *testing.T) {
 	on(t, 0, func(t *testing.T, c *cache.Cache, d *cachetest.Disk, fl *fleetOf) {
