@@ -43,5 +43,10 @@
 //     zones, headers and everything else that edges say included, over the bytes that
 //     visitors got, after a warm-up; how long visitors waited; origin fetches for each
 //     block. Then one zone is cut off from the others and back under load. Needs root, and
-//     is left out where namespaces cannot be made.
+//     is left out where namespaces cannot be made. Before that, zones whose disks are too
+//     small for what is asked for, on loopback: what their copies cost at the origin.
+//   - flash: a visitor at each of 20 edges asks for the same new file of 100 MB at the same
+//     moment. Origin fetches for each block, how much the edge that sent most to its
+//     siblings sent over the mean, and how long the last visitor waited, against as many
+//     visitors at one edge alone.
 package main

@@ -52,7 +52,7 @@ type benchCase struct {
 var cases = []benchCase{
 	{"cold", (*bench).cold}, {"order", (*bench).order}, {"zipf", (*bench).zipf}, {"keep", (*bench).keep}, {"block", (*bench).block},
 	{"large", (*bench).large}, {"kill", (*bench).kill}, {"freeze", (*bench).freeze}, {"roll", (*bench).roll},
-	{"zones", (*bench).zones},
+	{"zones", (*bench).zones}, {"flash", (*bench).flash},
 }
 
 func main() {

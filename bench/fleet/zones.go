@@ -26,6 +26,9 @@ const (
 )
 
 func (b *bench) zones(ctx context.Context) error {
+	if err := b.smallZones(ctx); err != nil {
+		return err
+	}
 	for _, delay := range []time.Duration{time.Millisecond, 40 * time.Millisecond} {
 		for _, named := range []bool{false, true} {
 			err := b.zonesApart(ctx, delay, named)
@@ -70,7 +73,7 @@ func (b *bench) zonesApart(ctx context.Context, delay time.Duration, named bool)
 	if err := f.Settled(ctx, f.Edges...); err != nil {
 		return err
 	}
-	return b.visitZones(ctx, z, f, o, site, fmt.Sprintf("3 zones of 3 edges, %s apart, swarm.zone %s", delay, map[bool]string{true: "set", false: "not set"}[named]))
+	return b.visitZones(ctx, z, f, o, site, fmt.Sprintf("3 zones of 3 edges, %s apart, swarm.zone %s", delay, said(named)))
 }
 
 func (b *bench) visitZones(ctx context.Context, z *lab.Zones, f *lab.Fleet, o *lab.Origin, site *lab.Site, what string) error {
@@ -96,6 +99,73 @@ func (b *bench) visitZones(ctx context.Context, z *lab.Zones, f *lab.Fleet, o *l
 	b.report("the same: one zone cut off for 10 s and back, failed requests", "0", "**%d** of %d, p99 %s", failed, cut.Requests(), ms(cut.Quantile(.99)))
 	return none(cold, warm)
 }
+
+// smallZones measures what the copies in zones cost at the origin when no zone can hold
+// what its visitors ask for.
+func (b *bench) smallZones(ctx context.Context) error {
+	site := lab.NewShelf(1, zipfFiles, zipfSize)
+	sequence := appetite(site.Paths(), 0.9, b.requests)
+	warm := len(sequence) / 3
+	ideal := lruOffload(sequence, warm, 2*zoneCount*(zipfMemory+zipfDisk)/zipfSize)
+	for _, named := range []bool{false, true} {
+		f, o, err := b.fleet(ctx, 0, site, fmt.Sprintf("cache.memory=%dMiB", zipfMemory>>20), fmt.Sprintf("cache.disk=%dMiB", zipfDisk>>20))
+		if err != nil {
+			return err
+		}
+		offload, crossed, err := b.smallZone(ctx, f, o, site, sequence, warm, named)
+		end(f, o)
+		if err != nil {
+			return err
+		}
+		b.report(fmt.Sprintf("Zipf 0.9, 3 zones of 2 edges of 2+32 MiB for 500 MiB, swarm.zone %s: offload / offload of one LRU of the sum", said(named)), "",
+			"**%.3f** (%.3f / %.3f); bytes from other zones / bytes to visitors %.3f", offload/ideal, offload, ideal, crossed)
+	}
+	return nil
+}
+
+func (b *bench) smallZone(ctx context.Context, f *lab.Fleet, o *lab.Origin, site *lab.Site, sequence []string, warm int, named bool) (offload, crossed float64, err error) {
+	for i := range 2 * zoneCount {
+		var set []string
+		if named {
+			set = append(set, fmt.Sprintf("swarm.zone=zone-%d", i%zoneCount))
+		}
+		if _, err := f.Add(ctx, fmt.Sprintf("edge-%d", i), set...); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := f.Settled(ctx, f.Edges...); err != nil {
+		return 0, 0, err
+	}
+	t := &lab.Tally{}
+	visitAll(ctx, f.Edges, site, sequence[:warm], t)
+	o.Reset()
+	before, err := remote(ctx, f)
+	if err != nil {
+		return 0, 0, err
+	}
+	visitAll(ctx, f.Edges, site, sequence[warm:], t)
+	after, err := remote(ctx, f)
+	if err != nil {
+		return 0, 0, err
+	}
+	rest := float64(len(sequence) - warm)
+	total, _ := o.Fetches()
+	return 1 - float64(total)/rest, (after - before) / (rest * zipfSize), none(t)
+}
+
+// remote is how many bytes of blocks the edges got from other zones.
+func remote(ctx context.Context, f *lab.Fleet) (sum float64, err error) {
+	for _, e := range f.Edges {
+		n, err := e.Metric(ctx, "shoal_swarm_zone_bytes_total", "scope", "remote")
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+func said(named bool) string { return map[bool]string{true: "set", false: "not set"}[named] }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
 

@@ -21,6 +21,8 @@
 //     swarm/fill.go want by want: WANT-BLOCK to the first home; its flight, which asks
 //     the other home, those that are leaving, and after a loss everyone, with
 //     WANT-HAVE; then the origin; a hedge when the home is slow; cancels.
+//   - Who is asked for a hot block whose home has too much to do is what
+//     [placement.Load] says; -spread=false leaves that out. All edges are in one zone.
 //   - Memory is an LRU list bounded in bytes with the charges of package cache, but
 //     not divided into shards.
 //   - A disk is S3-FIFO block by block (disk.go), in place of package blockstore,
