@@ -16,7 +16,7 @@ type AdmissionOptions struct {
 	// blocks at home elsewhere may take, at least 0 and less than 1.
 	HotShare float64
 	// Remembered is how many recently fetched blocks are remembered to recognise
-	// one that is fetched again. Each costs 4 bytes.
+	// one that is fetched again. Each costs 8 bytes.
 	Remembered int
 }
 
@@ -54,7 +54,20 @@ type Admission struct {
 	// for a block at home here adds a little; it never exceeds HotShare of the
 	// disk.
 	budget float64
+	// fetched are the bytes of blocks at home elsewhere that passed through, written those
+	// of all that went to the disk. Until that is full, nothing has to make room.
+	fetched, written float64
 }
+
+const (
+	// nearWithin is how soon a block that is at home elsewhere has to be asked for again to
+	// be kept for others: before so much has passed through, as a share of the disk. It has
+	// to be as hot as what survives there, or it would take the place of what only this
+	// edge keeps (bench/fleet, zones, has figures).
+	nearWithin = 0.25
+	// turns is how many parts of a disk are told apart.
+	turns = 1024
+)
 
 // NewAdmission returns an Admission that has seen no block yet.
 func NewAdmission(opts AdmissionOptions) (*Admission, error) {
@@ -78,16 +91,21 @@ func (a *Admission) ToDisk(c cid.Cid, data []byte, home, near bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if home {
+		a.written += size
 		a.budget = min(a.limit(), a.budget+size*a.opts.HotShare/(1-a.opts.HotShare))
 		return true
 	}
-	hot := a.recent.seen(xxhash.Sum64(c.Hash())) || IsIndex(c, data)
+	a.fetched += size
+	ago, again := a.recent.seen(xxhash.Sum64(c.Hash()), uint32(a.fetched/max(1, float64(a.opts.DiskBytes)/turns)))
+	index := IsIndex(c, data)
 	switch {
-	case hot && near:
-		return true // the eviction compares its uses with those of what is at home here
-	case !hot || size > a.budget:
+	case near && (index || again && (a.written < float64(a.opts.DiskBytes) || ago <= nearWithin*turns)):
+		a.written += size
+		return true
+	case !again && !index || size > a.budget:
 		return false
 	}
+	a.written += size
 	a.budget -= size
 	return true
 }

@@ -98,3 +98,36 @@ func TestAdmissionOptionsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// What is kept for others, though it is at home elsewhere, has to be asked for twice: at
+// any distance while the disk is not full, soon when it is.
+func TestNearCopiesAreAskedForTwice(t *testing.T) {
+	const size = 1000
+	a, err := NewAdmission(AdmissionOptions{DiskBytes: 100 * size, Remembered: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := func(from, n int) {
+		for i := range n {
+			a.ToDisk(rawCID(t, from+i), make([]byte, size), false, true)
+		}
+	}
+	again := func(i int) bool { return a.ToDisk(rawCID(t, i), make([]byte, size), false, true) }
+	if again(0) {
+		t.Error("kept at the first fetch")
+	}
+	if pass(1, 200); !again(0) {
+		t.Error("not kept at the second, with room left")
+	}
+	for i := range 100 {
+		a.ToDisk(rawCID(t, 10000+i), make([]byte, size), true, false)
+	}
+	again(20000)
+	if pass(30000, 10); !again(20000) {
+		t.Error("not kept although asked for again soon")
+	}
+	again(20001)
+	if pass(40000, 50); again(20001) {
+		t.Error("kept although it is not asked for often, and the disk is full")
+	}
+}

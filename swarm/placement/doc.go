@@ -62,12 +62,14 @@
 // so that they cannot crowd out the blocks that only this edge keeps. See
 // [Admission].
 //
-// The home in a zone keeps in memory what passes through it, and on disk what was asked
-// for twice in the zone. The disk compares all of that by its uses: a use counts at the
-// home in the zone, and once a second for the whole zone at the fleet's home. So a block
-// that all of n zones want has n times the uses at its home that it has at each copy. What
-// is asked for often enough stays in every zone, where each byte saves one between zones;
-// what is not stays at its home alone, where it saves one at the origin. Where a zone's
-// disks hold what its visitors want, they add up within the zone; where they do not, the
-// disks of the fleet do.
+// The home in a zone keeps in memory what passes through it. On disk it keeps what was
+// asked for twice in the zone: at any distance while its disk is not full yet, and after
+// that before a quarter of the disk has passed through it, or while the block was still in
+// somebody's memory. Then the disk compares all that it has by its uses: a use counts at
+// the home in the zone, and once a second for the whole zone at the fleet's home. So a
+// block that all of n zones want has n times the uses at its home that it has at each
+// copy. What is asked for often enough stays in every zone, where each byte saves one
+// between zones; what is not stays at its home alone, where it saves one at the origin.
+// Where a zone's disks hold what its visitors want, they add up within the zone; where
+// they do not, the disks of the fleet do.
 package placement

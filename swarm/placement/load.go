@@ -52,7 +52,7 @@ func (l *Load) Choose(r *Ring, mh []byte, first, self int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.follow(r, self)
-	hot := l.hot.seen(hash)
+	_, hot := l.hot.seen(hash, 0)
 	to := first
 	if hot && l.excess(first) > 0 {
 		to = l.next(r, mh, self)
