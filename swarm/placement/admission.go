@@ -61,10 +61,10 @@ type Admission struct {
 
 const (
 	// nearWithin is how soon a block that is at home elsewhere has to be asked for again to
-	// be kept for others: before so much has passed through, as a share of the disk. It has
-	// to be as hot as what survives there, or it would take the place of what only this
-	// edge keeps (bench/fleet, zones, has figures).
-	nearWithin = 0.25
+	// be kept for others: before a quarter of the disk has passed through. It has to be as
+	// hot as what survives there, or it would take the place of what only this edge keeps
+	// (bench/fleet, zones, has figures).
+	nearWithin = turns / 4
 	// turns is how many parts of a disk are told apart.
 	turns = 1024
 )
@@ -99,7 +99,7 @@ func (a *Admission) ToDisk(c cid.Cid, data []byte, home, near bool) bool {
 	ago, again := a.recent.seen(xxhash.Sum64(c.Hash()), uint32(a.fetched/max(1, float64(a.opts.DiskBytes)/turns)))
 	index := IsIndex(c, data)
 	switch {
-	case near && (index || again && (a.written < float64(a.opts.DiskBytes) || ago <= nearWithin*turns)):
+	case near && (index || again && (a.written < float64(a.opts.DiskBytes) || ago <= nearWithin)):
 		a.written += size
 		return true
 	case !again && !index || size > a.budget:

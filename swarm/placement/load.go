@@ -101,15 +101,23 @@ func (l *Load) count(i int) {
 	}
 }
 
-// follow begins anew when the members have changed.
+// follow takes the counts along into another ring.
 func (l *Load) follow(r *Ring, self int) {
 	if l.ring == r {
 		return
 	}
-	l.ring, l.sent, l.total, l.sum = r, make([]float64, r.Len()), 0, 0
-	for i, w := range r.weights {
+	sent := make([]float64, r.Len())
+	l.total, l.sum = 0, 0
+	for i, m := range r.members {
+		if l.ring != nil {
+			if j, ok := l.ring.find(m.Name); ok {
+				sent[i] = l.sent[j]
+				l.total += sent[i]
+			}
+		}
 		if i != self {
-			l.sum += w
+			l.sum += r.weights[i]
 		}
 	}
+	l.ring, l.sent = r, sent
 }

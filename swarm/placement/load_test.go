@@ -59,6 +59,19 @@ func TestWhatIsNotHotStaysAtHome(t *testing.T) {
 	}
 }
 
+// Who comes or goes changes nothing about what others were asked for.
+func TestCountsOutliveAChangeOfMembers(t *testing.T) {
+	l := NewLoad()
+	for _, n := range []int{10, 11, 10} {
+		r := NewRing(fleet(n))
+		first := r.Homes(key(t, 0), 1, nil)[0]
+		l.Choose(r, key(t, 0), first, -1)
+	}
+	if l.total != 3 || len(l.sent) != 10 {
+		t.Errorf("%v asked of %d members, expected 3 of 10", l.total, len(l.sent))
+	}
+}
+
 // Nobody is asked who ranks behind the one that asks.
 func TestNobodyBehindIsAsked(t *testing.T) {
 	r, l := NewRing(fleet(10)), NewLoad()
