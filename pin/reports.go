@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -119,11 +120,14 @@ const (
 // tell keeps one sibling informed until ctx ends.
 func (p *Pins) tell(ctx context.Context, name string) {
 	var known heard
+	if p.await(ctx) != nil {
+		return
+	}
 	for {
 		m, changed := p.own.since(known.Epoch, known.Seq)
 		var answer heard
 		err := p.say(ctx, name, m, &answer)
-		pause := heartbeat
+		pause := p.pace()
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -144,6 +148,44 @@ func (p *Pins) tell(ctx context.Context, name string) {
 			return
 		}
 	}
+}
+
+const (
+	// soon is the time between two first messages of an edge, to whomever, on average.
+	soon = 50 * time.Millisecond
+	// manySiblings is above how many siblings connections are not kept, and a heartbeat
+	// costs one.
+	manySiblings = 32
+	// seldom is the time between two heartbeats of an edge, to whomever, then.
+	seldom = 10 * time.Second
+)
+
+// await delays the first message to a sibling of a large fleet, so that an edge that
+// starts does not connect with all at once: a little, or if there is nothing to tell, as
+// long as a heartbeat may take. The error is that ctx has ended.
+func (p *Pins) await(ctx context.Context) error {
+	p.mu.RLock()
+	n := len(p.siblings)
+	p.mu.RUnlock()
+	if n <= manySiblings {
+		return nil
+	}
+	m, changed := p.own.since(0, 0)
+	if len(m.Entries)+len(m.Sites) > 0 {
+		return work.Pause(ctx, rand.N(time.Duration(n)*soon))
+	}
+	return work.Wait(ctx, rand.N(p.pace()), changed)
+}
+
+// pace returns how often a sibling that needs no news is asked whether it knows
+// everything.
+func (p *Pins) pace() time.Duration {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if n := len(p.siblings); n > manySiblings {
+		return max(heartbeat, time.Duration(n)*seldom)
+	}
+	return heartbeat
 }
 
 func (p *Pins) say(ctx context.Context, name string, m *message, answer *heard) error {

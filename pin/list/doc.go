@@ -41,14 +41,14 @@
 //
 // # How it spreads
 //
-// Edges that form a fleet are all connected with each other, and have proved who they
+// Edges that form a fleet can all call each other, and have proved who they
 // are (package swarm). So changes are simply told to each sibling; no gossip protocol
 // (pubsub) is needed in between. What is told is not acknowledged to the one who made
 // the change, and may be lost. Therefore lists are compared:
 //
 //  1. An edge asks a sibling for the sum of its list ("pins.compare", two digests):
-//     when the sibling appears, after a call that failed, and each in turn, one per
-//     [Options].Interval. The sibling sees the asker's sum, and may do the same.
+//     when the sibling appears, after a call that failed, and one per [Options].Interval,
+//     each in turn, in a large fleet of the eight that it drew by lot. The sibling sees the asker's sum, and may do the same.
 //  2. If they differ, the edge reads the sibling's list. It gets an outline
 //     ("pins.outline"): which dots are known over there, and a digest for each 1024
 //     numbers of an author.

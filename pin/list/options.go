@@ -8,8 +8,8 @@ import (
 // Options say how eagerly an edge keeps its list like the others'.
 type Options struct {
 	// Interval is how often an edge compares its list with that of one sibling, each
-	// in turn, and tries one again that could not be reached. A sibling that appears
-	// is compared with at once.
+	// in turn of up to eight, and tries one again that could not be reached. Up to eight
+	// siblings are compared with as soon as they appear, which is noticed as often.
 	Interval time.Duration
 }
 

@@ -1,8 +1,10 @@
 package list
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ type fleet struct {
 
 	mu       sync.Mutex
 	siblings map[string]*sibling
+	seed     maphash.Seed // draws the partners
 
 	// turn is held by whoever reads a sibling's list: what one sibling has, the others
 	// mostly have too.
@@ -62,7 +65,7 @@ type SiblingState struct {
 func (f *fleet) init() {
 	f.look = work.NewSignal()
 	f.turn = make(chan struct{}, 1)
-	f.siblings = map[string]*sibling{}
+	f.siblings, f.seed = map[string]*sibling{}, maphash.MakeSeed()
 }
 
 // Siblings returns the state of those that are there, by name.
@@ -136,13 +139,11 @@ func (s *sibling) news(mine, theirs summary) bool {
 
 // keepCompany follows who is there.
 func (l *List) keepCompany() {
-	tick := time.NewTicker(l.options.Interval / 4)
+	tick := time.NewTicker(l.options.Interval)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		l.meet()
-		if n%4 == 0 {
-			l.compareSome(n / 4)
-		}
+		l.compareSome(n)
 		select {
 		case <-tick.C:
 		case <-l.fleet.look:
@@ -164,6 +165,12 @@ func (l *List) meet() {
 	l.part(names)
 }
 
+// partners is with how many siblings an edge compares lists again and again: in a large
+// fleet with some that it drew by lot, so that it needs few connections, and what one edge
+// knows reaches all in a few steps. With as many, lists are compared as soon as they
+// appear; further ones know what those know.
+const partners = 8
+
 func (l *List) greet(name string) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	s := &sibling{
@@ -172,8 +179,11 @@ func (l *List) greet(name string) {
 	}
 	l.fleet.mu.Lock()
 	l.fleet.siblings[name] = s
+	few := len(l.fleet.siblings) <= partners
 	l.fleet.mu.Unlock()
-	s.compare()
+	if few {
+		s.compare()
+	}
 	l.wg.Go(func() { l.speakTo(ctx, s) })
 	l.wg.Go(func() { l.readFrom(ctx, s) })
 }
@@ -190,15 +200,18 @@ func (l *List) part(names []string) {
 	}
 }
 
-// compareSome has the list compared with the next sibling, and with those whom it was
-// not possible to reach.
+// compareSome has the list compared with the next of this edge's partners, and with
+// those whom it was not possible to reach.
 func (l *List) compareSome(n int) {
 	all := l.fleet.all()
+	slices.SortFunc(all, func(a, b *sibling) int {
+		return cmp.Compare(maphash.String(l.fleet.seed, a.name), maphash.String(l.fleet.seed, b.name))
+	})
 	for i, s := range all {
 		s.mu.Lock()
 		failed := s.state.Err != nil
 		s.mu.Unlock()
-		if failed || i == n%len(all) {
+		if failed || i == n%min(len(all), partners) {
 			s.compare()
 		}
 	}
