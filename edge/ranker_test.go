@@ -16,7 +16,7 @@ func TestReplicasAreInDifferentZones(t *testing.T) {
 		among = append(among, m)
 		zoneOf[m.Name] = m.Zone
 	}
-	rank := crew{}.Ranker(among)
+	rank := (&crew{}).Ranker(among)
 	for i := range 100 {
 		zones := map[string]bool{}
 		for _, name := range rank(fmt.Appendf(nil, "multihash %d", i), 3) {

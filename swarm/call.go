@@ -86,6 +86,9 @@ func (s *Swarm) callPeer(ctx context.Context, id peer.ID, method string, request
 }
 
 func (s *Swarm) exchangeCall(ctx context.Context, id peer.ID, request *callRequest) (*callAnswer, error) {
+	if err := s.fleet.Connect(ctx, id); err != nil {
+		return nil, err
+	}
 	stream, err := s.host.NewStream(network.WithNoDial(ctx, "call"), id, callProtocol)
 	if err != nil {
 		return nil, err
@@ -131,6 +134,7 @@ func (s *Swarm) answerCall(stream network.Stream) error {
 	if !ok {
 		return errors.New("not a member")
 	}
+	s.fleet.Used(stream.Conn().RemotePeer())
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { stream.Reset() })()

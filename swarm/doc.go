@@ -23,7 +23,8 @@
 //
 //   - placement says which edges are home to a block, and what an edge keeps. It is
 //     pure computation.
-//   - members knows who belongs to the fleet and who of them is there.
+//   - members knows who belongs to the fleet and who of them is there, and makes the
+//     connections with them.
 //   - bitswap carries wants and blocks between peers.
 //   - This package opens the libp2p host (TCP or QUIC, TLS, yamux) and decides whom
 //     to ask.
@@ -35,7 +36,7 @@
 //
 //  1. The block comes. It was verified when it arrived.
 //  2. The home is silent for 25 ms. If nothing at all was heard from it meanwhile, it
-//     is pinged. One that does not answer pings is suspect within 60 ms or what is
+//     is asked for a sign of life. One that gives none is suspect within 60 ms or what is
 //     usual for it, and the next home gets a WANT-BLOCK.
 //  3. The home is slower than it is in 19 of 20 cases. The next home is asked, once,
 //     whether it happens to have the block (WANT-HAVE), which causes no fetch. After a
@@ -138,10 +139,11 @@
 //
 //   - an edge starts: it meets the siblings that it knows of, for two seconds at most,
 //     before it fills anything ([Swarm.Joined]).
-//   - an edge joins: everyone hears of it within a ping, it becomes home to its share,
+//   - an edge joins: everyone hears of it within a second, it becomes home to its share,
 //     and gets those blocks from their old homes when they are asked for.
 //   - an edge is killed: its connections break, within milliseconds it is out of the
-//     ring, and what was asked of it is asked of the next homes.
+//     ring, and what was asked of it is asked of the next homes. Who was not connected with
+//     it finds out when it is asked for something, or hears of it within seconds.
 //   - an edge freezes: what is asked of it at that moment goes to the next home after
 //     some 85 ms, what comes later goes there directly.
 //   - an edge has left: nobody asks it, waits for it or misses it.
@@ -166,8 +168,9 @@
 //
 // # Wire contract
 //
-// Bitswap 1.2.0 as specified, nothing added. /shoal/member/1 (package members) and
-// /shoal/call/1 (call.go) are spoken among members only. The computation of homes
+// Bitswap 1.2.0 as specified, nothing added. /shoal/member/1 and /shoal/swim/1
+// (package members) and /shoal/call/1 (call.go) are spoken among members only, and so are
+// memberlist's packets over UDP. The computation of homes
 // (package placement) and of identities (package members) is part of the contract.
 //
 // # Locks

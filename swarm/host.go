@@ -59,7 +59,7 @@ func newHost(opts Options, p *parsed, g *gate, dialer Dialer, reg prometheus.Reg
 		// guess that a path is blocked does more harm than good.
 		libp2p.IPv6BlackHoleSuccessCounter(nil),
 		libp2p.UDPBlackHoleSuccessCounter(nil),
-		libp2p.SwarmOpts(p2pswarm.WithDialTimeout(dialTimeout), p2pswarm.WithDialTimeoutLocal(dialTimeout)),
+		libp2p.SwarmOpts(p2pswarm.WithDialTimeout(maxDial), p2pswarm.WithDialTimeoutLocal(maxDial)),
 	}
 	if opts.wantsQUIC() {
 		config = append(config, libp2p.Transport(quic.NewTransport))

@@ -43,15 +43,13 @@ func (s *Swarm) join() {
 
 // metAll reports whether every known sibling has answered, or could not be reached.
 func (s *Swarm) metAll() bool {
-	siblings := 0
-	for _, m := range s.Members() {
-		if m.Self {
-			continue
-		}
-		siblings++
-		if m.State == members.Connecting && m.Detail == "" || m.State == members.Alive && m.Latency == 0 {
+	all := s.Members()
+	// In a large fleet, the others are known by what one of them says.
+	warm := len(all) <= s.opts.Members.Warm
+	for _, m := range all {
+		if m.State == members.Connecting && m.Detail == "" || warm && !m.Self && m.State == members.Alive && !m.Met {
 			return false
 		}
 	}
-	return siblings > 0 || s.opts.DNS == ""
+	return len(all) > 1 || s.opts.DNS == ""
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 )
 
@@ -14,14 +15,15 @@ import (
 // one edge, can be held up, as by a cut cable or a frozen process. It works at the
 // side that dialed, in both directions.
 type cable struct {
-	mu      sync.Mutex
-	byPort  map[string]string
-	held    func(a, b string) bool
-	changed chan struct{}
+	mu           sync.Mutex
+	byPort       map[string]string
+	byPacketPort map[int]string
+	held         func(a, b string) bool
+	changed      chan struct{}
 }
 
 func newCable() *cable {
-	return &cable{byPort: map[string]string{}, changed: make(chan struct{})}
+	return &cable{byPort: map[string]string{}, byPacketPort: map[int]string{}, changed: make(chan struct{})}
 }
 
 // join tells the network where an edge listens.
@@ -30,6 +32,36 @@ func (n *cable) join(e *edge) {
 	defer n.mu.Unlock()
 	port, _ := e.host.Addrs()[0].ValueForProtocol(6 /* TCP */)
 	n.byPort[port] = e.name
+}
+
+// packets returns the socket for one edge's packets, which get lost where the network
+// is held up.
+func (n *cable) packets(t testing.TB, from string) net.PacketConn {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.byPacketPort[c.LocalAddr().(*net.UDPAddr).Port] = from
+	return &packetConn{c, n, from}
+}
+
+type packetConn struct {
+	net.PacketConn
+	n    *cable
+	from string
+}
+
+func (c *packetConn) WriteTo(b []byte, addr net.Addr) (int, error) {
+	c.n.mu.Lock()
+	lost := c.n.held != nil && c.n.held(c.from, c.n.byPacketPort[addr.(*net.UDPAddr).Port])
+	c.n.mu.Unlock()
+	if lost {
+		return len(b), nil
+	}
+	return c.PacketConn.WriteTo(b, addr)
 }
 
 // hold holds up what goes between two edges for which f is true; nil holds nothing.

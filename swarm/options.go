@@ -170,7 +170,7 @@ func (o Options) checkNumbers() error {
 	}{
 		{"ProbeAfter", o.ProbeAfter}, {"HedgeMax", o.HedgeMax}, {"PendingMax", o.PendingMax}, {"ResendAfter", o.ResendAfter},
 		{"FetchTimeout", o.FetchTimeout}, {"ErrorMemory", o.ErrorMemory},
-		{"Members.PingInterval", o.Members.PingInterval}, {"Members.SuspectAfter", o.Members.SuspectAfter},
+		{"Members.SuspectAfter", o.Members.SuspectAfter},
 		{"Members.DoubtAfter", o.Members.DoubtAfter}, {"Members.LostAfter", o.Members.LostAfter}, {"Members.RedialAfter", o.Members.RedialAfter},
 		{"Members.ResolveEvery", o.Members.ResolveEvery},
 	} {

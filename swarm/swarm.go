@@ -23,8 +23,12 @@ import (
 	"github.com/shoal-cdn/shoal/swarm/placement"
 )
 
-// dialTimeout is how long a connection may take to be made.
-const dialTimeout = 3 * time.Second
+const (
+	// dialTimeout is how long a connection with an origin may take to be made.
+	dialTimeout = 3 * time.Second
+	// maxDial bounds that for all connections, also on a machine that is very busy.
+	maxDial = 10 * time.Second
+)
 
 // ErrClosed is returned after Close.
 var ErrClosed = errors.New("swarm is closed")
@@ -62,6 +66,7 @@ type Dialer interface {
 type Config struct {
 	Local    Local
 	Dialer   Dialer                // nil: libp2p's own
+	Packets  net.PacketConn        // of the fleet's failure detector; nil: UDP beside the first TCP port
 	Resolver members.Resolver      // nil: the system's
 	Log      *slog.Logger          // nil: nothing is logged
 	Metrics  prometheus.Registerer // nil: nothing is registered
@@ -129,6 +134,9 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 		return nil, err
 	}
 	if err := s.build(p, cfg); err != nil {
+		if s.fleet != nil {
+			s.fleet.Close()
+		}
 		s.host.Close()
 		return nil, err
 	}
@@ -147,7 +155,7 @@ func (s *Swarm) build(p *parsed, cfg Config) (err error) {
 			resolver = net.DefaultResolver
 		}
 		s.fleet, err = members.New(o, members.Config{
-			Host: s.host, Resolver: resolver, Log: s.log, Known: s.known,
+			Host: s.host, Packets: cfg.Packets, Resolver: resolver, Log: s.log, Known: s.known,
 			Heard:   func(id peer.ID) time.Time { return s.exchange.Heard(id) },
 			Changed: s.look,
 		})
@@ -156,7 +164,7 @@ func (s *Swarm) build(p *parsed, cfg Config) (err error) {
 		}
 	}
 	s.exchange, err = bitswap.New(s.opts.Bitswap, bitswap.Config{
-		Host: s.host, Store: serving{s.local, s.recent}, Filler: (*filler)(s), Access: s.access, Received: s.received, Log: s.log, Metrics: cfg.Metrics,
+		Host: s.host, Connect: s.connect, Store: serving{s.local, s.recent}, Filler: (*filler)(s), Access: s.access, Received: s.received, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("swarm: %w", err)
@@ -252,10 +260,19 @@ func (s *Swarm) Addrs() []string {
 // Members returns this edge and all others that it knows of, by name.
 func (s *Swarm) Members() []members.Info {
 	if s.fleet == nil {
-		return []members.Info{{Name: s.opts.Name, ID: s.host.ID(), Zone: s.opts.Zone, State: members.Alive,
+		return []members.Info{{Name: s.opts.Name, ID: s.host.ID(), Peer: s.host.ID().String(), Zone: s.opts.Zone, State: members.Alive,
 			Weight: uint64(s.opts.DiskBytes), Self: true}}
 	}
 	return s.fleet.Members()
+}
+
+// Changed returns a channel that is closed at the next change of who is there; nil if
+// there is nobody else.
+func (s *Swarm) Changed() <-chan struct{} {
+	if s.fleet == nil {
+		return nil
+	}
+	return s.fleet.Changed()
 }
 
 // Retry has blocks that could not be had a moment ago looked for again at once: it is
@@ -265,6 +282,15 @@ func (s *Swarm) Retry() {
 	defer s.mu.Unlock()
 	s.failures.clear()
 	s.health.reset()
+}
+
+// connect makes a connection with a member if there is none. Others are connected by
+// whoever wants something of them.
+func (s *Swarm) connect(ctx context.Context, id peer.ID) error {
+	if s.fleet == nil || !s.fleet.IsMember(id) {
+		return nil
+	}
+	return s.fleet.Connect(ctx, id)
 }
 
 // known reports whether a peer is welcome although it is not a member.

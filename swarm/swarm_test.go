@@ -224,7 +224,7 @@ func fleetOn(t testing.TB, net *cable, n int, origin block.Getter, change ...fun
 		for _, f := range change {
 			f(&opts)
 		}
-		e := newEdge(t, opts, Config{Dialer: net.dialer(opts.Name)})
+		e := newEdge(t, opts, Config{Dialer: net.dialer(opts.Name), Packets: net.packets(t, opts.Name)})
 		net.join(e)
 		e.Start(origin)
 		all = append(all, e)

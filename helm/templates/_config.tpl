@@ -83,5 +83,12 @@ resolvers and siblings elsewhere.
 {{- $ports | compact | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
+{{/* The UDP ports of siblings elsewhere that config names, as a JSON list. */}}
+{{- define "shoal.siblingPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.config.swarm.peers -}}{{- $ports = append $ports (regexFind "[0-9]+$" .) -}}{{- end -}}
+{{- $ports | compact | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
 {{/* The dashboard. It picks its edges by namespace and job, so one serves all releases. */}}
 {{- define "shoal.dashboard" -}}{{ .Files.Get "dashboards/shoal.json" | fromJson | toJson }}{{- end -}}

@@ -51,6 +51,7 @@ func TestWhoMayReachWhat(t *testing.T) {
 		}{
 			{"http", stranger, c.strangerMayVisit}, {"http", test, true},
 			{"swarm", edge, true}, {"swarm", stranger, false}, {"swarm", test, false},
+			{"swarm-probes", edge, true}, {"swarm-probes", stranger, false},
 			{"admin", test, true}, {"admin", stranger, false},
 		} {
 			if got := admits(rules, want.port, want.pod); got != want.may {
@@ -70,7 +71,7 @@ func TestPortsToTheOutside(t *testing.T) {
 		"config: {origins: [{type: gateway, url: 'http://gateway.example'}, {type: gateway, url: 'http://[::1]:8088/x'}]}":        {80, 8088},
 		"config: {origins: [{type: bitswap, addr: /dns/kubo/tcp/4009/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA}]}": {4009},
 		"config: {names: {resolvers: ['https://dns.example/dns-query'], ipns_gateway: 'https://ipns.example:8443'}}":              {443, 8443},
-		"config: {swarm: {peers: ['a@b.example:4011']}}":                                                                          {4011},
+		"config: {swarm: {peers: ['a@b.example:4011']}}":                                                                          {4011, 4011}, // TCP and UDP
 		"{networkPolicy: {originPorts: [9000]}, config: {names: {resolvers: ['https://dns.example/dns-query']}}}":                 {9000},
 	} {
 		list := release{name: "edge", namespace: "web", values: []string{"networkPolicy: {enabled: true}", values}}.must(t)

@@ -123,7 +123,7 @@ func checkDoors(t *testing.T, list objects) {
 	for _, p := range edge.Ports {
 		ports[p.Name] = p.ContainerPort
 	}
-	if want := map[string]int32{"http": 8080, "admin": 8081, "swarm": 4001}; !maps.Equal(ports, want) {
+	if want := map[string]int32{"http": 8080, "admin": 8081, "swarm": 4001, "swarm-probes": 4001}; !maps.Equal(ports, want) {
 		t.Errorf("ports %v, expected %v", ports, want)
 	}
 	pod := labels.Set(set.Spec.Template.Labels)

@@ -99,10 +99,13 @@ func (o Options) Validate() error {
 
 // Config is what an [Exchange] works with.
 type Config struct {
-	Host   host.Host
-	Store  Store
-	Filler Filler               // may be nil: nothing is filled
-	Access func(peer.ID) Access // called for each message; must not call the Exchange
+	Host host.Host
+	// Connect makes a connection with a peer that something is to be sent to, if there
+	// is none. It may be nil: whoever asks has seen to that.
+	Connect func(context.Context, peer.ID) error
+	Store   Store
+	Filler  Filler               // may be nil: nothing is filled
+	Access  func(peer.ID) Access // called for each message; must not call the Exchange
 	// Received is told how many bytes each block has that a peer sent. It may be nil and must not
 	// block.
 	Received func(from peer.ID, bytes int)
@@ -115,6 +118,7 @@ type Config struct {
 type Exchange struct {
 	opts         Options
 	host         host.Host
+	connect      func(context.Context, peer.ID) error
 	store        Store
 	filler       Filler
 	access       func(peer.ID) Access
@@ -149,7 +153,7 @@ func New(opts Options, cfg Config) (*Exchange, error) {
 		return nil, err
 	}
 	x := &Exchange{
-		opts: opts, host: cfg.Host, store: cfg.Store, filler: cfg.Filler, access: cfg.Access, receivedFrom: cfg.Received,
+		opts: opts, host: cfg.Host, connect: cfg.Connect, store: cfg.Store, filler: cfg.Filler, access: cfg.Access, receivedFrom: cfg.Received,
 		log: cfg.Log, metrics: m,
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		seed:    maphash.MakeSeed(),

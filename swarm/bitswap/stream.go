@@ -68,10 +68,15 @@ type outStream struct {
 	dead   chan struct{} // closed when the other side has closed or reset it
 }
 
-// open opens a stream to the peer over a connection that exists.
+// open opens a stream to the peer.
 func (r *remote) open(bufferSize int) (*outStream, error) {
 	ctx, cancel := context.WithTimeout(network.WithNoDial(r.ctx, "bitswap"), r.x.opts.SendTimeout)
 	defer cancel()
+	if r.x.connect != nil {
+		if err := r.x.connect(ctx, r.id); err != nil {
+			return nil, err
+		}
+	}
 	s, err := r.x.host.NewStream(ctx, r.id, protocols...)
 	if err != nil {
 		return nil, err

@@ -132,7 +132,8 @@ func (f *Fleet) probeAddr(addr ma.Multiaddr) error {
 	m := f.byID[id]
 	if m != nil && !m.info.InRing() {
 		m.setLearned([]ma.Multiaddr{addr})
-		signal(m.kick)
+		m.next = time.Time{}
+		signal(f.kick)
 	}
 	f.mu.Unlock()
 	if m != nil || id == f.host.ID() {
@@ -194,7 +195,7 @@ func (f *Fleet) allowProbe(id peer.ID) (done func()) {
 func (f *Fleet) learnName(ctx context.Context, info peer.AddrInfo) error {
 	done := f.allowProbe(info.ID)
 	defer done()
-	stream, _, h, err := f.introduce(ctx, info)
+	i, err := f.introduce(ctx, info)
 	if err != nil {
 		var no *refused
 		if errors.As(err, &no) {
@@ -202,7 +203,7 @@ func (f *Fleet) learnName(ctx context.Context, info peer.AddrInfo) error {
 		}
 		return err
 	}
-	stream.Reset()
+	h := i.hello
 	want, err := PeerID(f.opts.Secret, h.Name)
 	if err != nil || want != info.ID || h.Name == f.opts.Name {
 		f.host.Network().ClosePeer(info.ID)
@@ -210,6 +211,11 @@ func (f *Fleet) learnName(ctx context.Context, info peer.AddrInfo) error {
 			"addrs", info.Addrs, "name", fmt.Sprintf("%.64s", h.Name))
 		return fmt.Errorf("%.64q is not a member", h.Name)
 	}
-	f.learn([]known{{Name: h.Name, Addrs: []string{info.Addrs[0].String()}}})
-	return nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, err := f.add(h.Name)
+	if err == nil {
+		m.setLearned(info.Addrs)
+	}
+	return err
 }

@@ -52,8 +52,11 @@ type Options struct {
 	// Max is how many members are known at most.
 	Max int
 
-	PingInterval time.Duration
-	// SuspectAfter is the shortest time that an unanswered ping may take.
+	// Warm is up to how many members a fleet may have in which each edge keeps a
+	// connection with each other. In a larger one, connections are made when needed.
+	Warm int
+
+	// SuspectAfter is the shortest time that an unanswered hello may take.
 	SuspectAfter time.Duration
 	// DoubtAfter is the shortest silence after which nothing is expected of a
 	// suspect any more; see [Fleet.Doubtful].
@@ -64,11 +67,10 @@ type Options struct {
 	ResolveEvery time.Duration
 }
 
-// DefaultOptions detects a death within a second and a half at the latest.
+// DefaultOptions has somebody who waits for a dead member know within a second and a half.
 func DefaultOptions() Options {
 	return Options{
-		Port: 4001, Max: 5000,
-		PingInterval: 250 * time.Millisecond,
+		Port: 4001, Max: 5000, Warm: 32,
 		SuspectAfter: 60 * time.Millisecond,
 		DoubtAfter:   90 * time.Millisecond,
 		LostAfter:    1500 * time.Millisecond,
@@ -79,13 +81,16 @@ func DefaultOptions() Options {
 
 // Config is what a [Fleet] works with.
 type Config struct {
-	Host     host.Host
+	Host host.Host
+	// Packets carries SWIM's packets; Close closes it. Nil: a UDP socket on the number of
+	// the host's first TCP port.
+	Packets  net.PacketConn
 	Resolver Resolver
 	Log      *slog.Logger
 	// Known reports whether a peer is welcome although it is not a member. It may
 	// be nil and must not call the Fleet.
 	Known func(peer.ID) bool
-	// Heard returns when something else than the member protocol last heard of a
+	// Heard returns when something else than this package last heard of a
 	// peer. It may be nil and must not call the Fleet.
 	Heard func(peer.ID) time.Time
 	// Changed is called after a member's state, weight or zone has changed, from
@@ -97,11 +102,13 @@ type Config struct {
 type Info struct {
 	Name    string
 	ID      peer.ID
+	Peer    string // the ID as it is written
 	Zone    string
 	Addr    string // where it was last reached, or is going to be
 	State   State
-	Since   time.Time // of the state
-	Latency time.Duration
+	Since   time.Time     // of the state
+	Latency time.Duration // 0 if it is not known yet
+	Met     bool          // there is a connection on which both sides know each other
 	Weight  uint64
 	Self    bool
 	// Detail says in an operator's words why the state is not alive.
@@ -117,13 +124,16 @@ type Fleet struct {
 	cfg  Config
 	host host.Host
 	log  *slog.Logger
+	peer string // this edge's ID as it is written
 	me   instance
+	swim *swim
 
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	notify  *network.NotifyBundle
 	changes chan struct{} // wakes the goroutine that calls Config.Changed
+	kick    chan struct{} // wakes the goroutine that keeps up connections
 
 	mu      sync.Mutex
 	closed  bool
@@ -134,7 +144,6 @@ type Fleet struct {
 	aside    time.Time
 	asideWhy string
 	started  time.Time
-	version  uint64 // of the list that is told to others
 	changed  chan struct{}
 	lag      time.Duration // how late this process's timers have been, lately
 	lagAt    time.Time
@@ -148,24 +157,37 @@ type Fleet struct {
 // New makes the table with its static members. Start begins to reach them.
 func New(opts Options, cfg Config) (*Fleet, error) {
 	f := &Fleet{
-		opts: opts, cfg: cfg, host: cfg.Host, log: cfg.Log,
+		opts: opts, cfg: cfg, host: cfg.Host, log: cfg.Log, peer: cfg.Host.ID().String(),
 		me:      instance{Started: time.Now().UnixNano(), Nonce: rand.Uint64()},
-		changes: make(chan struct{}, 1), changed: make(chan struct{}),
+		changes: make(chan struct{}, 1), changed: make(chan struct{}), kick: make(chan struct{}, 1),
 		byName: map[string]*member{}, byID: map[peer.ID]*member{},
-		started: time.Now(), version: 1,
-		guests: map[peer.ID]*guest{}, blocked: map[peer.ID]time.Time{},
+		started: time.Now(),
+		guests:  map[peer.ID]*guest{}, blocked: map[peer.ID]time.Time{},
 		probing: map[peer.ID]bool{}, probed: map[string]probe{}, warned: map[string]time.Time{},
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	var err error
+	if f.swim, err = newSWIM(f); err != nil {
+		f.cancel()
+		return nil, err
+	}
+	if _, err = f.meta(); err == nil {
+		err = f.swim.create()
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
 	for _, s := range opts.Peers {
 		if s.Name == opts.Name {
 			continue // one list for the whole fleet is convenient
 		}
 		m, err := f.add(s.Name)
 		if err != nil {
+			f.Close()
 			return nil, err
 		}
 		m.static = append(m.static, s.Addr)
@@ -176,22 +198,16 @@ func New(opts Options, cfg Config) (*Fleet, error) {
 
 // Start listens for members and begins to reach them.
 func (f *Fleet) Start() {
+	f.run(f.swim.transport.read)
 	f.host.SetStreamHandler(Protocol, f.handle)
+	f.host.SetStreamHandler(swimProtocol, f.swim.handle)
 	f.notify = &network.NotifyBundle{ConnectedF: f.connected, DisconnectedF: f.disconnected}
 	f.host.Network().Notify(f.notify)
 	f.run(f.callChanged)
 	f.run(f.sweep)
+	f.run(f.keep)
 	if f.opts.DNS != "" {
 		f.run(f.discover)
-	}
-	f.mu.Lock()
-	var all []*member
-	for _, m := range f.byName {
-		all = append(all, m)
-	}
-	f.mu.Unlock()
-	for _, m := range all {
-		f.run(func() { f.keep(m) })
 	}
 }
 
@@ -199,6 +215,7 @@ func (f *Fleet) Start() {
 // nothing to the others; see [Fleet.Leave].
 func (f *Fleet) Close() {
 	f.host.RemoveStreamHandler(Protocol)
+	f.host.RemoveStreamHandler(swimProtocol)
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
@@ -206,6 +223,7 @@ func (f *Fleet) Close() {
 	if f.notify != nil {
 		f.host.Network().StopNotify(f.notify)
 	}
+	f.swim.stop()
 	f.running.Wait()
 }
 
@@ -213,6 +231,11 @@ func (f *Fleet) Close() {
 func (f *Fleet) run(fn func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.runLocked(fn)
+}
+
+// runLocked does the same when f.mu is held.
+func (f *Fleet) runLocked(fn func()) bool {
 	if f.closed {
 		return false
 	}
@@ -238,7 +261,7 @@ func (f *Fleet) Members() []Info {
 	all := []Info{f.self()}
 	for _, m := range f.byName {
 		info := m.info
-		info.Latency = m.srtt
+		info.Latency, info.Met = m.srtt, m.met
 		all = append(all, info)
 	}
 	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
@@ -247,7 +270,7 @@ func (f *Fleet) Members() []Info {
 
 // self describes this edge. f.mu is held.
 func (f *Fleet) self() Info {
-	i := Info{Name: f.opts.Name, ID: f.host.ID(), Zone: f.opts.Zone, Weight: f.opts.Weight,
+	i := Info{Name: f.opts.Name, ID: f.host.ID(), Peer: f.peer, Zone: f.opts.Zone, Weight: f.opts.Weight,
 		State: Alive, Since: f.started, Self: true}
 	if addrs := f.host.Addrs(); len(addrs) > 0 {
 		i.Addr = addrs[0].String()
@@ -272,46 +295,41 @@ func (f *Fleet) State(id peer.ID) State {
 }
 
 // Changed returns a channel that is closed at the next change of any member's
-// state.
+// state, weight, zone or address.
 func (f *Fleet) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.changed
 }
 
-// Probe asks a member for a sign of life at once. The outcome shows in its state.
-func (f *Fleet) Probe(id peer.ID) {
-	f.mu.Lock()
-	m := f.byID[id]
-	f.mu.Unlock()
-	if m != nil {
-		signal(m.probe)
-	}
-}
-
-// Leave tells everyone that this edge is about to stop, and returns when they have
-// been told or ctx ends.
+// Leave tells the others that this edge is about to stop, and returns when they have
+// been told or ctx ends. Those that are not connected hear of it by SWIM.
 func (f *Fleet) Leave(ctx context.Context) {
 	f.mu.Lock()
 	f.leaving = true
-	waiting := 0
-	acked := make(chan struct{}, len(f.byName))
+	var told sync.WaitGroup
+	everyone := true
 	for _, m := range f.byName {
-		if m.info.InRing() {
-			waiting++
-			f.running.Add(1)
-			go func() {
-				defer f.running.Done()
-				f.tellLeaving(ctx, m)
-				acked <- struct{}{}
-			}()
+		switch {
+		case !m.info.InRing():
+		case !m.met:
+			everyone = false
+		default:
+			told.Add(1)
+			if !f.runLocked(func() {
+				defer told.Done()
+				if _, err := f.introduce(ctx, peer.AddrInfo{ID: m.id}); err != nil {
+					f.log.Debug("swarm: a member was not told that this edge leaves", "member", m.name, "err", err)
+				}
+			}) {
+				told.Done()
+			}
 		}
 	}
 	f.mu.Unlock()
 	f.touch()
-	for range waiting {
-		<-acked
-	}
+	f.swim.update(!everyone)
+	told.Wait()
 }
 
 func signal(c chan struct{}) {

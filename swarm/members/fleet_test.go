@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/memberlist"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -207,6 +208,61 @@ func TestDeathIsNoticedAtOnce(t *testing.T) {
 	}
 }
 
+// In a large fleet, an edge is connected with few others. Those that notice a death have
+// the others look.
+func TestDeathIsHeardOf(t *testing.T) {
+	large := func(o *Options) { o.Warm = 0 }
+	a := newNode(t, "a", large, nil)
+	b := newNode(t, "b", func(o *Options) { large(o); knows("a", a.addr())(o) }, nil)
+	c := newNode(t, "c", func(o *Options) { large(o); knows("a", a.addr())(o) }, nil)
+	for _, n := range []*node{a, b, c} {
+		sees(t, n, "a", "b", "c")
+	}
+	b.host.Network().ClosePeer(c.host.ID()) // if they met
+	sees(t, b, "a", "b", "c")
+	c.stop()
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+	eventually(t, "b has looked", func() bool {
+		for _, m := range b.Members() {
+			if m.Name == "c" {
+				return strings.Contains(m.Detail, "refused")
+			}
+		}
+		return false
+	})
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	large := func(o *Options) { o.Warm = 0 }
+	a := newNode(t, "a", large, nil)
+	b := newNode(t, "b", func(o *Options) { large(o); knows("a", a.addr())(o) }, nil)
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+	if err := b.Connect(t.Context(), a.host.ID()); err != nil {
+		t.Fatal(err)
+	}
+	b.closeIdle(time.Now()) // it is needed
+	a.Used(b.host.ID())
+	b.closeIdle(time.Now().Add(2 * idleAfter)) // a needs it
+	for _, n := range []*node{a, b} {
+		n.mu.Lock()
+		for _, m := range n.byName {
+			m.used, m.offered = time.Now().Add(-2*idleAfter), time.Time{}
+		}
+		n.mu.Unlock()
+	}
+	eventually(t, "it is closed", func() bool {
+		b.closeIdle(time.Now().Add(2 * idleAfter))
+		return a.host.Network().Connectedness(b.host.ID()) != network.Connected
+	})
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+	if err := a.Connect(t.Context(), b.host.ID()); err != nil {
+		t.Errorf("connect again: %v", err)
+	}
+}
+
 // After a cut, an edge may have a connection left that counts as open and leads
 // nowhere.
 func TestConnectionThatNobodyAnswersIsReplaced(t *testing.T) {
@@ -231,7 +287,10 @@ func TestConnectionThatNobodyAnswersIsReplaced(t *testing.T) {
 		}
 	}
 	a.host.Network().ClosePeer(b.host.ID())
-	eventually(t, "b gives the connection up", func() bool { return deaf.IsClosed() })
+	eventually(t, "b gives the connection up", func() bool {
+		b.Probe(a.host.ID()) // as whoever waits for it does
+		return deaf.IsClosed()
+	})
 	sees(t, a, "a", "b")
 	sees(t, b, "a", "b")
 	eventually(t, "b has another connection", func() bool { return b.state("a") == Alive })
@@ -275,8 +334,10 @@ func TestLeavingHasAnEnd(t *testing.T) {
 	}
 	// It goes on saying so, which does not take it back.
 	before := a.heardAt("b")
-	a.Probe(b.host.ID())
-	eventually(t, "it answers", func() bool { return a.heardAt("b").After(before) })
+	eventually(t, "it answers", func() bool {
+		a.Probe(b.host.ID())
+		return a.heardAt("b").After(before)
+	})
 	if s := a.state("b"); s != Left {
 		t.Errorf("state %s although it has left", s)
 	}
@@ -330,7 +391,7 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer, err := readFrame(newBuffered(s))
-		if err != nil || answer.Refused == nil || answer.Hello != nil || len(answer.Peers) > 0 {
+		if err != nil || answer.Refused == nil || answer.Hello != nil {
 			t.Errorf("%s: got %+v, %v", name, answer, err)
 		}
 		s.Reset()
@@ -415,11 +476,12 @@ func TestDNSThatFailsIsLoggedOnce(t *testing.T) {
 
 func TestFleetIsBounded(t *testing.T) {
 	a := newNode(t, "a", func(o *Options) { o.Max = 2 }, nil)
-	var many []known
 	for i := range 100 {
-		many = append(many, known{Name: fmt.Sprintf("m-%d", i)})
+		err := a.swim.NotifyAlive(&memberlist.Node{Name: fmt.Sprintf("m-%d", i), Meta: []byte("{}")})
+		if (err == nil) != (i < 2) {
+			t.Errorf("member %d: %v", i, err)
+		}
 	}
-	a.learn(many)
 	if n := len(a.Members()); n != 3 {
 		t.Errorf("%d members", n)
 	}

@@ -1,268 +1,185 @@
 package members
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"slices"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/core/sec"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	ma "github.com/multiformats/go-multiaddr"
-	"github.com/multiformats/go-multistream"
 )
-
-// Protocol is the member protocol's ID.
-const Protocol protocol.ID = "/shoal/member/1"
 
 const (
-	dialTimeout  = 3 * time.Second
-	helloTimeout = 3 * time.Second
-	// reconnectTimeout is how long a member whose stream broke may take to be
-	// reached again before it counts as lost.
-	reconnectTimeout = 300 * time.Millisecond
-	// refuseFor is how long somebody who does not belong here is left alone.
-	refuseFor  = 30 * time.Second
 	firstPause = 50 * time.Millisecond
+	// keepEvery is how often it is looked who is to be dialed, and how late this
+	// process's timers are.
+	keepEvery = 500 * time.Millisecond
+	// maxChecks is how many members that are not there are dialed at once.
+	maxChecks = 8
+	// redialSpread bounds the attempts to reach lost members to some four a second,
+	// however many there are: after a cut, one that is reached tells of the others.
+	redialSpread = 250 * time.Millisecond
+	// warmAfter is how long a member has to be there before a connection is made just to
+	// have one: whoever joins hears of all others at once, and how many they are only then.
+	warmAfter = 100 * time.Millisecond
+	// callFirst is how long the edge that was there first leaves it to the other to
+	// make the connection between them.
+	callFirst = time.Second
 )
 
-// keep stays in touch with a member until the fleet closes or forgets it.
-func (f *Fleet) keep(m *member) {
-	timeout, pause := dialTimeout, firstPause
+// keep dials members that are not there, until the fleet closes, and in a small fleet
+// those that are there and not connected.
+func (f *Fleet) keep() {
+	timer := time.NewTimer(keepEvery)
+	defer timer.Stop()
 	for {
-		s, err := f.reach(m, timeout)
-		timeout = dialTimeout
-		switch {
-		case err == nil:
-			err = s.follow()
-			s.stream.Reset()
-			pause = firstPause
-			if f.ctx.Err() == nil && f.broke(m, err) {
-				timeout = reconnectTimeout
-				continue
-			}
-		case f.ctx.Err() == nil:
-			pause = f.missed(m, err, pause)
+		pause := keepEvery
+		for _, m := range f.toDial(time.Now(), &pause) {
+			f.check(m)
 		}
+		f.resume()
+		f.closeIdle(time.Now())
+		due := time.Now().Add(pause)
+		timer.Reset(pause)
 		select {
 		case <-f.ctx.Done():
 			return
-		case <-m.kick:
-		case <-time.After(pause):
-		}
-		f.mu.Lock()
-		forgotten := f.byName[m.name] != m
-		f.mu.Unlock()
-		if forgotten {
-			return
+		case <-f.kick:
+		case <-timer.C:
+			f.late(time.Since(due))
 		}
 	}
 }
 
-// broke notes that the stream to a member has ended, and reports whether it is
-// worth while to open another at once.
-func (f *Fleet) broke(m *member, err error) bool {
-	if s := f.State(m.id); s == Leaving || s == Left {
-		if f.host.Network().Connectedness(m.id) != network.Connected {
-			f.setState(m, Left, err.Error())
-		}
-		return false
-	}
-	if errors.Is(err, errSilent) || f.host.Network().Connectedness(m.id) != network.Connected {
-		f.setState(m, Lost, err.Error())
-		return !errors.Is(err, errSilent)
-	}
-	f.setState(m, Suspect, err.Error())
-	return true
-}
-
-// missed notes that a member could not be reached, and returns how long to wait
-// before the next attempt.
-func (f *Fleet) missed(m *member, err error, pause time.Duration) time.Duration {
-	var mismatch sec.ErrPeerIDMismatch
-	var no *refused
-	switch state := f.State(m.id); {
-	case errors.As(err, &no) && no.Taken:
-		f.standAside(m.name, no.Reason)
-		return f.opts.RedialAfter
-	case errors.As(err, &no):
-		f.setState(m, Refused, no.Error())
-		f.warn("refused "+m.name, "swarm: a member refuses this edge", "member", m.name, "reason", no.Reason)
-		return refuseFor
-	case errors.As(err, &mismatch):
-		f.setState(m, Refused, "somebody else is at its address")
-		f.warn("mismatch "+m.name, "swarm: somebody else is at a member's address: it has another name or another swarm.secret",
-			"member", m.name, "addrs", f.addrs(m), "want", mismatch.Expected, "got", mismatch.Actual)
-		return refuseFor
-	case state == Connecting:
-		f.setState(m, Connecting, err.Error())
-	case state == Leaving:
-		f.setState(m, Left, err.Error())
-	case state == Left:
-	default:
-		f.setState(m, Lost, err.Error())
-	}
-	return min(2*pause, f.opts.RedialAfter)
-}
-
-func (f *Fleet) addrs(m *member) []ma.Multiaddr {
+// toDial returns whom to check now, and shortens the pause until the next look if
+// somebody's turn comes before.
+func (f *Fleet) toDial(now time.Time, pause *time.Duration) []*member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append(append([]ma.Multiaddr(nil), m.static...), m.learned...)
-}
-
-// session is the stream that this edge has opened to a member.
-type session struct {
-	f      *Fleet
-	m      *member
-	stream network.Stream
-	in     *bufio.Reader
-	hello  *hello // what the member said
-}
-
-// reach connects to a member and introduces this edge. If the member accepts, it
-// is noted as alive.
-func (f *Fleet) reach(m *member, timeout time.Duration) (*session, error) {
-	ctx, cancel := context.WithTimeout(f.ctx, timeout)
-	defer cancel()
-	stream, in, h, err := f.introduce(ctx, peer.AddrInfo{ID: m.id, Addrs: f.addrs(m)})
-	if err != nil {
-		return nil, err
-	}
-	if h.Name != m.name {
-		stream.Reset()
-		return nil, &refused{Reason: fmt.Sprintf("it calls itself %.64q", h.Name)}
-	}
-	if !f.admit(m, h, stream.Conn()) {
-		stream.Reset()
-		stream.Conn().Close()
-		return nil, errors.New("another edge has its name")
-	}
-	return &session{f: f, m: m, stream: stream, in: in, hello: h}, nil
-}
-
-// introduce opens a stream to a peer, says hello and returns the other's.
-func (f *Fleet) introduce(ctx context.Context, info peer.AddrInfo) (network.Stream, *bufio.Reader, *hello, error) {
-	if n, ok := f.host.Network().(*swarm.Swarm); ok {
-		n.Backoff().Clear(info.ID) // the pauses are ours to make
-	}
-	if err := f.host.Connect(ctx, info); err != nil {
-		return nil, nil, nil, err
-	}
-	stream, err := f.host.Network().NewStream(network.WithNoDial(ctx, "member"), info.ID)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	asked := time.Now()
-	forget := context.AfterFunc(ctx, func() { stream.Reset() })
-	in := newBuffered(stream)
-	answer, err := f.greet(stream, in)
-	if !forget() && err == nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		stream.Reset()
-		if time.Since(asked) > f.opts.LostAfter && f.ctx.Err() == nil {
-			// It may be left over from a network that was cut. While it counts as
-			// open, everything for the member goes there.
-			stream.Conn().Close()
-		}
-		return nil, nil, nil, err
-	}
-	return stream, in, answer, nil
-}
-
-// greet has the other side agree on the protocol and exchanges hellos.
-func (f *Fleet) greet(s network.Stream, in *bufio.Reader) (*hello, error) {
-	if err := s.SetProtocol(Protocol); err != nil {
-		return nil, err
-	}
-	if err := multistream.SelectProtoOrFail(Protocol, s); err != nil {
-		return nil, fmt.Errorf("agree on %s: %w", Protocol, err)
-	}
-	if err := writeFrame(s, &frame{Hello: f.hello()}); err != nil {
-		return nil, fmt.Errorf("say hello: %w", err)
-	}
-	answer, err := readFrame(in)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("wait for hello: %w", err)
-	case answer.Refused != nil:
-		return nil, answer.Refused
-	case answer.Hello == nil:
-		return nil, errors.New("wait for hello: got something else")
-	}
-	return answer.Hello, nil
-}
-
-// admit takes over what a member says of itself. It reports false if another
-// instance has the name.
-func (f *Fleet) admit(m *member, h *hello, conn network.Conn) bool {
-	f.mu.Lock()
-	now := time.Now()
-	alive := m.info.InRing() && now.Sub(m.heard) < f.opts.LostAfter
-	var other network.Conn
-	if alive && m.instance != h.Instance {
-		if !h.Instance.before(m.instance) {
-			f.mu.Unlock()
-			return false
-		}
-		other = m.conn
-	}
-	m.instance, m.heard, m.conn = h.Instance, now, conn
-	addrs := parseAddrs(h.Addrs)
-	if seen := observed(conn.RemoteMultiaddr(), addrs); seen != nil {
-		addrs = append([]ma.Multiaddr{seen}, addrs...)
-	}
-	m.setLearned(addrs)
-	changed := m.info.Weight != h.Weight || m.info.Zone != h.Zone
-	m.info.Weight, m.info.Zone = h.Weight, h.Zone
-	if len(addrs) > 0 {
-		m.info.Addr = addrs[0].String()
-	}
-	f.mu.Unlock()
-	if other != nil {
-		other.Close()
-	}
-	if changed {
-		f.touch()
-	}
-	if h.Leaving {
-		f.leaves(m)
-	}
-	return true
-}
-
-// leaves notes that a member is about to stop. One that has left is not taken back
-// before it has started again.
-func (f *Fleet) leaves(m *member) {
-	if f.State(m.id) != Left {
-		f.setState(m, Leaving, "it said so")
-	}
-}
-
-// observed puts the port that a member listens on behind the address that it was
-// seen at, which is the one that works from here.
-func observed(remote ma.Multiaddr, announced []ma.Multiaddr) ma.Multiaddr {
-	for _, a := range announced {
-		port, err := a.ValueForProtocol(ma.P_TCP)
-		if err != nil {
-			continue
-		}
-		for _, ip := range []int{ma.P_IP4, ma.P_IP6} {
-			if host, err := remote.ValueForProtocol(ip); err == nil {
-				seen, err := ma.NewMultiaddr("/" + ma.ProtocolWithCode(ip).Name + "/" + host + "/tcp/" + port)
-				if err == nil {
-					return seen
-				}
+	small := len(f.byName) <= f.opts.Warm
+	busy := 0
+	var absent, list []*member
+	for _, m := range f.byName {
+		state := m.info.State
+		switch {
+		case state == Leaving || state == Left:
+		case m.checked != nil:
+			if !m.info.InRing() {
+				busy++
+			}
+		case !m.info.InRing():
+			absent = append(absent, m)
+		case small && !m.met:
+			wait := warmAfter
+			if f.me.before(m.instance) {
+				wait = callFirst
+			}
+			if wait -= now.Sub(m.info.Since); wait <= 0 {
+				list = append(list, m)
+			} else {
+				*pause = min(*pause, wait)
 			}
 		}
 	}
-	return nil
+	slices.SortFunc(absent, func(a, b *member) int { return a.next.Compare(b.next) })
+	for _, m := range absent {
+		wait := m.next.Sub(now)
+		if wait > 0 || busy >= maxChecks {
+			*pause = min(*pause, max(wait, firstPause))
+			break
+		}
+		busy++
+		list = append(list, m)
+	}
+	return list
+}
+
+const (
+	// idleAfter is for how long nobody needed a connection before it is closed, in a
+	// fleet that is too large to keep all of them.
+	idleAfter = time.Minute
+	// maxClosing is how many connections are offered for closing at a time.
+	maxClosing = 2
+)
+
+// closeIdle offers to close connections that this edge does not need.
+func (f *Fleet) closeIdle(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.byName) <= f.opts.Warm {
+		return
+	}
+	n := 0
+	for _, m := range f.byName {
+		if n < maxClosing && m.met && m.checked == nil && m.info.State == Alive && now.Sub(m.offered) > idleAfter && f.unused(m, now, idleAfter) {
+			n++
+			m.offered = now
+			f.runLocked(func() { f.offer(m) })
+		}
+	}
+}
+
+// unused reports whether a member's connection has not been needed for some time. f.mu
+// is held.
+func (f *Fleet) unused(m *member, now time.Time, d time.Duration) bool {
+	return now.Sub(m.used) > d && (f.cfg.Heard == nil || now.Sub(f.cfg.Heard(m.id)) > d)
+}
+
+// offer closes the connections with a member if it has no use for them either.
+func (f *Fleet) offer(m *member) {
+	ctx, cancel := context.WithTimeout(f.ctx, helloTimeout)
+	defer cancel()
+	self := f.hello()
+	self.Idle = true
+	i, err := f.introduceAs(ctx, peer.AddrInfo{ID: m.id}, self)
+	if err != nil {
+		f.check(m)
+		return
+	}
+	f.mu.Lock()
+	m.idle = i.hello.Idle && time.Since(m.used) > idleAfter
+	hangUp := m.idle
+	f.mu.Unlock()
+	if hangUp {
+		f.host.Network().ClosePeer(m.id)
+	}
+}
+
+// consents reports whether a member may close its connections with this edge. That they
+// end says nothing of the member then.
+func (f *Fleet) consents(id peer.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.byID[id]
+	if m == nil || len(f.byName) <= f.opts.Warm {
+		return false
+	}
+	m.idle = f.unused(m, time.Now(), idleAfter/2)
+	return m.idle
+}
+
+// Used notes that something has come from a member: it is there, and the connection is
+// needed.
+func (f *Fleet) Used(id peer.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.byID[id]; m != nil {
+		m.heard, m.used, m.idle = time.Now(), time.Now(), false
+	}
+}
+
+// backoff returns how long to wait after an attempt to reach a member that failed.
+func (f *Fleet) backoff(m *member) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	absent := 0
+	for _, other := range f.byName {
+		if !other.info.InRing() {
+			absent++
+		}
+	}
+	m.pause = min(cmp.Or(2*m.pause, firstPause), max(f.opts.RedialAfter, time.Duration(absent)*redialSpread))
+	return m.pause
 }
 
 // standAside notes that another edge has this edge's name.

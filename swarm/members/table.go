@@ -1,13 +1,16 @@
 package members
 
 import (
+	"cmp"
 	"fmt"
-	"sync"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 // member is one other edge. Its fields are guarded by Fleet.mu.
@@ -19,17 +22,24 @@ type member struct {
 	info    Info
 
 	instance instance
-	heard    time.Time
-	pinged   time.Time     // when the ping was sent that is not answered; zero if all are
-	srtt     time.Duration // smoothed round trip and its mean deviation
-	rttvar   time.Duration
-	conn     network.Conn // that the stream to it runs on
+	meta     string         // what SWIM says of it
+	swim     bool           // SWIM counts it as there
+	packets  netip.AddrPort // where SWIM's packets for it go
+	told     bool           // that it is gone, see swim.tellGone
 
-	kick     chan struct{} // try now
-	probe    chan struct{} // ping now
-	announce chan struct{} // send what is new
-	told     chan struct{} // closed when it knows that this edge is leaving
-	toldOnce sync.Once
+	heard   time.Time
+	pinged  time.Time     // when the hello was sent that is not answered; zero if all are
+	srtt    time.Duration // smoothed round trip and its mean deviation
+	rttvar  time.Duration
+	conn    network.Conn // that its last hello came on
+	met     bool         // it is connected, and both sides know each other
+	used    time.Time    // when something else than this package last needed a connection
+	offered time.Time    // when it was last offered to close it
+	idle    bool         // its connections are closed because nobody needs them
+
+	checked chan struct{} // closed when the check that is going on has ended; nil if there is none
+	next    time.Time     // when it may be dialed again
+	pause   time.Duration // before the attempt after that
 }
 
 // add puts a name into the table. f.mu is held, or f is not shared yet.
@@ -46,11 +56,10 @@ func (f *Fleet) add(name string) (*member, error) {
 	}
 	m := &member{
 		name: name, id: id,
-		info: Info{Name: name, ID: id, State: Connecting, Since: time.Now()},
-		kick: make(chan struct{}, 1), probe: make(chan struct{}, 1), announce: make(chan struct{}, 1),
-		told: make(chan struct{}),
+		info: Info{Name: name, ID: id, Peer: id.String(), State: Connecting, Since: time.Now()},
 	}
 	f.byName[name], f.byID[id] = m, m
+	signal(f.kick)
 	return m, nil
 }
 
@@ -64,13 +73,10 @@ func (f *Fleet) setState(m *member, s State, detail string) {
 		return
 	}
 	m.info.State, m.info.Since = s, time.Now()
-	// Going in or out of the list is news for the others.
-	if (old == Alive || old == Suspect) != (s == Alive || s == Suspect) {
-		f.version++
-		for _, other := range f.byName {
-			signal(other.announce)
-		}
+	if s == Alive {
+		m.pause, m.told = 0, false
 	}
+	signal(f.kick)
 	f.mu.Unlock()
 	switch {
 	case s == Alive && old != Suspect:
@@ -81,66 +87,88 @@ func (f *Fleet) setState(m *member, s State, detail string) {
 	f.touch()
 }
 
-// hello introduces this edge. f.mu is not held.
-func (f *Fleet) hello() *hello {
-	h := &hello{Version: protocolVersion, Name: f.opts.Name, Zone: f.opts.Zone, Weight: f.opts.Weight, Instance: f.me}
-	for _, a := range f.host.Addrs() {
-		h.Addrs = append(h.Addrs, a.String())
+// profile is what this edge says of itself.
+func (f *Fleet) profile() profile {
+	p := profile{Zone: f.opts.Zone, Weight: f.opts.Weight, Instance: f.me, Packets: f.swim.port()}
+	addrs := f.host.Addrs()
+	slices.SortStableFunc(addrs, func(a, b ma.Multiaddr) int {
+		return cmp.Compare(btoi(manet.IsIPLoopback(a)), btoi(manet.IsIPLoopback(b)))
+	})
+	for _, a := range addrs[:min(len(addrs), maxAddrs)] {
+		p.Addrs = append(p.Addrs, a.String())
 	}
 	f.mu.Lock()
-	h.Leaving = f.leaving
+	p.Leaving = f.leaving
 	f.mu.Unlock()
-	return h
+	return p
 }
 
-// news returns the members to tell somebody who has seen the list of version
-// since, and the version of what is returned; nil if there is nothing new.
-func (f *Fleet) news(since uint64) ([]known, uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if since == f.version {
-		return nil, since
+func btoi(b bool) int {
+	if b {
+		return 1
 	}
-	var list []known
-	for _, m := range f.byName {
-		if !m.info.InRing() {
-			continue
-		}
-		k := known{Name: m.name}
-		for _, a := range m.learned {
-			k.Addrs = append(k.Addrs, a.String())
-		}
-		list = append(list, k)
-	}
-	return list, f.version
+	return 0
 }
 
-// learn takes up members that another one knows of.
-func (f *Fleet) learn(list []known) {
-	for _, k := range list {
-		if k.Name == f.opts.Name || CheckName(k.Name) != nil {
+// take notes what a member says of itself, and reports whether others care. f.mu is held.
+func (f *Fleet) take(m *member, said *profile) (changed bool) {
+	addrs := parseAddrs(said.Addrs)
+	if m.conn != nil {
+		if seen := observed(m.conn.RemoteMultiaddr(), addrs); seen != nil {
+			addrs = append([]ma.Multiaddr{seen}, addrs...)
+		}
+	}
+	before := m.info
+	m.setLearned(addrs)
+	if len(addrs) > 0 {
+		m.info.Addr = addrs[0].String()
+	}
+	m.packets = f.packetAddr(m.conn, said)
+	m.instance, m.info.Weight, m.info.Zone = said.Instance, said.Weight, said.Zone
+	return before != m.info
+}
+
+// observed puts the port that a member listens on behind the address that it was
+// seen at, which is the one that works from here.
+func observed(remote ma.Multiaddr, announced []ma.Multiaddr) ma.Multiaddr {
+	for _, a := range announced {
+		port, err := a.ValueForProtocol(ma.P_TCP)
+		if err != nil {
 			continue
 		}
-		f.mu.Lock()
-		m := f.byName[k.Name]
-		isNew := m == nil
-		if isNew {
-			var err error
-			if m, err = f.add(k.Name); err != nil {
-				f.mu.Unlock()
-				f.warn("full", "swarm: member ignored", "member", k.Name, "err", err)
-				continue
+		for _, ip := range []int{ma.P_IP4, ma.P_IP6} {
+			if host, err := remote.ValueForProtocol(ip); err == nil {
+				seen, err := ma.NewMultiaddr("/" + ma.ProtocolWithCode(ip).Name + "/" + host + "/tcp/" + port)
+				if err == nil {
+					return seen
+				}
 			}
 		}
-		// What a member says of itself counts for more.
-		if !m.info.InRing() {
-			m.setLearned(parseAddrs(k.Addrs))
-		}
-		f.mu.Unlock()
-		if isNew {
-			f.run(func() { f.keep(m) })
+	}
+	return nil
+}
+
+// packetAddr returns where SWIM's packets for a member go: to the host that it is
+// connected from, or else to the first one that it announces.
+func (f *Fleet) packetAddr(conn network.Conn, said *profile) netip.AddrPort {
+	addrs := parseAddrs(said.Addrs)
+	if conn != nil {
+		addrs = append([]ma.Multiaddr{conn.RemoteMultiaddr()}, addrs...)
+	}
+	for _, a := range addrs {
+		if ip, err := manet.ToIP(a); err == nil {
+			if addr, ok := netip.AddrFromSlice(ip); ok {
+				return netip.AddrPortFrom(addr.Unmap(), said.Packets)
+			}
 		}
 	}
+	return netip.AddrPort{}
+}
+
+func (f *Fleet) addrs(m *member) []ma.Multiaddr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Concat(m.static, m.learned)
 }
 
 func (m *member) setLearned(addrs []ma.Multiaddr) {
@@ -154,7 +182,7 @@ func (m *member) setLearned(addrs []ma.Multiaddr) {
 }
 
 // maxAddrs is how many addresses of a member are kept.
-const maxAddrs = 16
+const maxAddrs = 8
 
 func parseAddrs(list []string) []ma.Multiaddr {
 	var addrs []ma.Multiaddr
@@ -197,7 +225,6 @@ func (f *Fleet) sweepAt(now time.Time) {
 		} else if len(m.static) == 0 && !m.info.InRing() && now.Sub(m.info.Since) > forgetAfter {
 			delete(f.byName, name)
 			delete(f.byID, m.id)
-			signal(m.kick)
 		}
 	}
 	forgetOld(f.blocked, now, refuseFor)
