@@ -25,6 +25,7 @@ bench: ## the figures of docs/PERFORMANCE.md; takes an hour on a quiet machine
 	go -C bench run ./http
 	go -C bench run ./sim
 	go -C bench run ./store
+	go -C bench run ./scale
 	go -C bench run ./pins list crdt database
 
 image: ## the container image of this machine's platform; needs BuildKit
