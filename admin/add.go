@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/printable"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Content types of an import's body.
@@ -51,7 +52,7 @@ func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-a.slots }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		writeError(w, http.StatusTooManyRequests, Busy, fmt.Sprintf("%d imports are under way, which is the limit; try again later", a.opts.MaxImports))
+		writeError(w, problem.Busy, fmt.Sprintf("%d imports are under way, which is the limit; try again later", a.opts.MaxImports))
 		return
 	}
 
@@ -110,7 +111,7 @@ func (a *Admin) loader(r *http.Request) (loadFunc, error) {
 	header := r.Header.Get("Content-Type")
 	media, params, err := mime.ParseMediaType(header)
 	if header != "" && err != nil {
-		return nil, &requestError{Unsupported, fmt.Sprintf("Content-Type %q cannot be read", clip(header))}
+		return nil, problem.Errorf(problem.Unsupported, "Content-Type %q cannot be read", clip(header))
 	}
 	switch media {
 	case TypeTar, "application/tar", "application/octet-stream", "application/x-www-form-urlencoded", "":
@@ -126,7 +127,7 @@ func (a *Admin) loader(r *http.Request) (loadFunc, error) {
 			return a.deps.Import.Multipart(ctx, multipart.NewReader(body, boundary), p, progress)
 		}, nil
 	}
-	return nil, &requestError{Unsupported, fmt.Sprintf("Content-Type %q, expected %s, %s or %s", clip(header), TypeTar, TypeMultipart, TypeCAR)}
+	return nil, problem.Errorf(problem.Unsupported, "Content-Type %q, expected %s, %s or %s", clip(header), TypeTar, TypeMultipart, TypeCAR)
 }
 
 // failAdd answers with a status, or with a line when the answer has begun.
@@ -144,8 +145,7 @@ func (a *Admin) failAdd(out *lineWriter, r *http.Request, err error) {
 		a.fail(out.w, r, err)
 		return
 	}
-	reason, _ := Reason(err)
-	out.line(AddLine{Error: &ErrorBody{Reason: reason, Details: err.Error()}})
+	out.line(AddLine{Error: bodyOf(err)})
 }
 
 // lineWriter writes JSON lines and sends each at once.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // How long the server waits for a sender, apart from an import's body.
@@ -74,10 +76,10 @@ func (a *Admin) routes() http.Handler {
 	r.HandleFunc("/pins", a.service)
 	r.HandleFunc("/pins/*", a.service)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, http.StatusNotFound, NotFound, "nothing is at "+clip(r.URL.Path))
+		writeError(w, problem.NotFound, "nothing is at "+clip(r.URL.Path))
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, http.StatusMethodNotAllowed, MethodNotAllowed, r.Method+" is not possible here")
+		writeError(w, problem.MethodNotAllowed, r.Method+" is not possible here")
 	})
 	r.Group(func(r chi.Router) {
 		r.Use(answerInTime)

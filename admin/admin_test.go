@@ -21,6 +21,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 const token = "correct-horse-battery"
@@ -274,7 +275,8 @@ func TestAddErrors(t *testing.T) {
 		name, media, query string
 		fail               error
 		status             int
-		reason, details    string
+		reason             problem.Reason
+		details            string
 	}{
 		{"type", "text/html", "", nil, 415, "UNSUPPORTED_TYPE", "application/x-tar"},
 		{"unreadable type", "a/b/c;;", "", nil, 415, "UNSUPPORTED_TYPE", "a/b/c"},
@@ -284,11 +286,11 @@ func TestAddErrors(t *testing.T) {
 		{"broken query", "", "?pin=%zz", nil, 400, "BAD_REQUEST", "query"},
 		{"name that acts", "", "?name=a%0ab", nil, 400, "BAD_REQUEST", "U+000A"},
 		{"long name", "", "?name=" + strings.Repeat("n", 256), nil, 400, "BAD_REQUEST", "256 bytes"},
-		{"bad content", "", "", fmt.Errorf("import: %w", reasoned{"BAD_REQUEST", errors.New("entry twice")}), 400, "BAD_REQUEST", "entry twice"},
+		{"bad content", "", "", fmt.Errorf("import: %w", problem.With("BAD_REQUEST", errors.New("entry twice"))), 400, "BAD_REQUEST", "entry twice"},
 		{"full disk", "", "", fmt.Errorf("put: %w", syscall.ENOSPC), 507, "INSUFFICIENT_STORAGE", "no space left"},
-		{"full store", "", "", reasoned{"INSUFFICIENT_STORAGE", errors.New("pins fill it")}, 507, "INSUFFICIENT_STORAGE", "pins fill it"},
+		{"full store", "", "", problem.With("INSUFFICIENT_STORAGE", errors.New("pins fill it")), 507, "INSUFFICIENT_STORAGE", "pins fill it"},
 		{"anything else", "", "", errors.New("segment 3 is odd"), 500, "INTERNAL_SERVER_ERROR", "segment 3 is odd"},
-		{"unknown reason", "", "", reasoned{"NEWS", errors.New("news")}, 500, "INTERNAL_SERVER_ERROR", "news"},
+		{"unknown reason", "", "", problem.With("NEWS", errors.New("news")), 500, "INTERNAL_SERVER_ERROR", "news"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newContent()
@@ -351,12 +353,12 @@ func TestProgressLinesComeWhileTheBodyDoes(t *testing.T) {
 
 func TestErrorAfterTheFirstLineIsTheLastLine(t *testing.T) {
 	c := newContent()
-	c.fail = reasoned{"BAD_REQUEST", errors.New("block 7 is wrong")}
+	c.fail = problem.With("BAD_REQUEST", errors.New("block 7 is wrong"))
 	d := open(t, c, always)
 	status, body, _ := ask(t, "POST", d.url+"/api/v1/add", bytes.NewReader(make([]byte, 1<<20)))
 	all := lines(t, body)
 	last := all[len(all)-1]
-	if status != 200 || len(all) < 2 || last.Error == nil || *last.Error != (admin.ErrorBody{Reason: "BAD_REQUEST", Details: "block 7 is wrong"}) {
+	if status != 200 || len(all) < 2 || last.Error == nil || *last.Error != (problem.Body{Reason: "BAD_REQUEST", Details: "block 7 is wrong"}) {
 		t.Errorf("got %d and %d lines, the last %+v", status, len(all), last)
 	}
 }
@@ -494,7 +496,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("asked for %q, unpin %t", gotPath, gotUnpin)
 	}
 	c.forget = func(string, bool) (admin.Purged, error) {
-		return admin.Purged{}, reasoned{"PINNED", errors.New("use unpin=true")}
+		return admin.Purged{}, problem.With("PINNED", errors.New("use unpin=true"))
 	}
 	status, body, _ = ask(t, "POST", d.url+"/api/v1/purge?path=x", nil)
 	wantError(t, status, body, 409, "PINNED", "unpin=true")

@@ -9,6 +9,8 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Deps are the rooms behind the door. All of it may be called from many
@@ -95,8 +97,8 @@ type AddResult struct {
 
 // AddLine is one line of the answer to an import: one of the three.
 type AddLine struct {
-	Progress *Progress  `json:"progress,omitempty"`
-	Error    *ErrorBody `json:"error,omitempty"`
+	Progress *Progress     `json:"progress,omitempty"`
+	Error    *problem.Body `json:"error,omitempty"`
 	*AddResult
 }
 
@@ -183,15 +185,4 @@ type Requests struct {
 	Errors   int64 `json:"errors"`
 	InFlight int64 `json:"in_flight"`
 	Bytes    int64 `json:"bytes"`
-}
-
-// ErrorBody says what went wrong, for machines and for people.
-type ErrorBody struct {
-	Reason  string `json:"reason"`
-	Details string `json:"details"`
-}
-
-// ErrorResponse is the body of every answer that is an error.
-type ErrorResponse struct {
-	Error ErrorBody `json:"error"`
 }

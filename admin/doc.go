@@ -43,8 +43,8 @@
 // # When it fails
 //
 // Every error is {"error":{"reason","details"}}: reason is for machines, details
-// for the operator. A room says what its errors mean by a method Reason() string;
-// see [Reason]. An error without one is 500 INTERNAL_SERVER_ERROR.
+// for the operator. What errors mean they say themselves;
+// see [problem.Of]. An error without one is 500 INTERNAL_SERVER_ERROR.
 //
 // The package knows the other rooms only as the functions in [Deps]. The package
 // client calls these endpoints.

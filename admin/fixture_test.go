@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,18 +100,10 @@ func (c *content) CAR(ctx context.Context, r io.Reader, p admin.Params, progress
 func (c *content) Multipart(ctx context.Context, r *multipart.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
 	part, err := r.NextPart()
 	if err != nil {
-		return admin.Imported{}, reasoned{"BAD_REQUEST", err}
+		return admin.Imported{}, problem.With("BAD_REQUEST", err)
 	}
 	return c.take(ctx, "form", part, p, progress)
 }
-
-type reasoned struct {
-	reason string
-	error
-}
-
-func (r reasoned) Reason() string { return r.reason }
-func (r reasoned) Unwrap() error  { return r.error }
 
 // A fleet of this edge and one sibling.
 func (c *content) Members() []admin.Member {
@@ -132,7 +125,7 @@ func (c *content) deps() admin.Deps {
 		Import: c,
 		Purge: func(_ context.Context, path string, unpin bool) (admin.Purged, error) {
 			if c.forget == nil {
-				return admin.Purged{}, reasoned{"NOT_FOUND", errors.New(path + " is not on this edge")}
+				return admin.Purged{}, problem.With("NOT_FOUND", errors.New(path+" is not on this edge"))
 			}
 			return c.forget(path, unpin)
 		},
@@ -206,9 +199,9 @@ func ask(t testing.TB, method, url string, body io.Reader, header ...string) (in
 	return res.StatusCode, string(data), res.Header
 }
 
-func wantError(t testing.TB, status int, body string, wantStatus int, reason, details string) {
+func wantError(t testing.TB, status int, body string, wantStatus int, reason problem.Reason, details string) {
 	t.Helper()
-	if status != wantStatus || !strings.Contains(body, `"reason":"`+reason+`"`) || !strings.Contains(body, details) {
+	if status != wantStatus || !strings.Contains(body, `"reason":"`+string(reason)+`"`) || !strings.Contains(body, details) {
 		t.Errorf("got %d %s, want %d %s with %q", status, body, wantStatus, reason, details)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // bearer lets in who has the token. Both sides are hashed first, so that the
@@ -27,7 +29,7 @@ func (a *Admin) bearer(next http.Handler) http.Handler {
 			if token != "" {
 				details = "the token is not the configured admin.token"
 			}
-			writeError(w, http.StatusUnauthorized, Unauthorized, details)
+			writeError(w, problem.Unauthorized, details)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -48,7 +50,7 @@ func (a *Admin) localHost(next http.Handler) http.Handler {
 			host = name
 		}
 		if !isLoopbackHost(host) {
-			writeError(w, http.StatusForbidden, Forbidden, "without admin.token this door answers only to localhost and loopback addresses")
+			writeError(w, problem.Forbidden, "without admin.token this door answers only to localhost and loopback addresses")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -64,7 +66,7 @@ func (a *Admin) crossOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		isService := r.URL.Path == "/pins" || strings.HasPrefix(r.URL.Path, "/pins/")
 		if err := protection.Check(r); err != nil && !isService {
-			writeError(w, http.StatusForbidden, Forbidden, "a page of another origin may not change anything here")
+			writeError(w, problem.Forbidden, "a page of another origin may not change anything here")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -101,7 +103,7 @@ func (a *Admin) recoverPanics(next http.Handler) http.Handler {
 				panic(v)
 			}
 			a.log.Error("panic in the admin API", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
-			writeError(w, http.StatusInternalServerError, Internal, "the log has what happened")
+			writeError(w, problem.Internal, "the log has what happened")
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok") }
@@ -12,7 +14,7 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { writeText(w, "
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	note, err := a.deps.Ready()
 	if err != nil {
-		writeError(w, http.StatusServiceUnavailable, Unavailable, err.Error())
+		writeError(w, problem.Unavailable, err.Error())
 		return
 	}
 	if note != "" {
@@ -57,7 +59,7 @@ func (a *Admin) purged(r *http.Request) (PurgeResult, error) {
 		return PurgeResult{}, badRequest("path is missing: expected a CID or /ipfs/CID/path")
 	}
 	done, err := a.deps.Purge(r.Context(), path, unpin)
-	if reason, _ := Reason(err); err != nil && !(everywhere && reason == NotFound) {
+	if err != nil && !(everywhere && reasonOf(err) == problem.NotFound) {
 		return PurgeResult{}, err
 	}
 	result := PurgeResult{Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept}
@@ -116,12 +118,6 @@ func (q query) flag(name string, otherwise bool) (bool, error) {
 	return value, nil
 }
 
-// requestError is a fault of the request that this package finds itself.
-type requestError struct{ reason, details string }
-
-func (e *requestError) Error() string  { return e.details }
-func (e *requestError) Reason() string { return e.reason }
-
 func badRequest(format string, args ...any) error {
-	return &requestError{BadRequest, fmt.Sprintf(format, args...)}
+	return problem.Errorf(problem.BadRequest, format, args...)
 }

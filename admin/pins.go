@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Pins are the fleet's pins, whoever owns them. An ID stands for one pin; a CID for
@@ -95,11 +97,11 @@ type PinCheck struct {
 
 // PinLine is one line of an answer about pins: one of these.
 type PinLine struct {
-	Pin      *Pin         `json:"pin,omitempty"`
-	Progress *PinProgress `json:"progress,omitempty"`
-	Verified []PinCheck   `json:"verified,omitempty"`
-	Count    *int         `json:"count,omitempty"` // the last line of a list
-	Error    *ErrorBody   `json:"error,omitempty"`
+	Pin      *Pin          `json:"pin,omitempty"`
+	Progress *PinProgress  `json:"progress,omitempty"`
+	Verified []PinCheck    `json:"verified,omitempty"`
+	Count    *int          `json:"count,omitempty"` // the last line of a list
+	Error    *problem.Body `json:"error,omitempty"`
 }
 
 // PinsResult is the answer about some pins.
@@ -118,7 +120,7 @@ func (a *Admin) pinRoutes(r chi.Router) {
 // service hands requests to the pinning service, which has tokens of its own.
 func (a *Admin) service(w http.ResponseWriter, r *http.Request) {
 	if a.deps.PinService == nil {
-		writeError(w, http.StatusNotFound, NotFound, "there is no pinning service here")
+		writeError(w, problem.NotFound, "there is no pinning service here")
 		return
 	}
 	a.deps.PinService.ServeHTTP(w, r)
@@ -179,8 +181,7 @@ func (a *Admin) followPin(ctx context.Context, out *lineWriter, pin Pin) {
 		}
 		now, err := a.deps.Pins.Status(ctx, pin.ID)
 		if err != nil {
-			reason, _ := Reason(err)
-			out.send(PinLine{Error: &ErrorBody{reason, err.Error()}})
+			out.send(PinLine{Error: bodyOf(err)})
 			return
 		}
 		pin = now[0]
@@ -199,8 +200,7 @@ func (a *Admin) listPins(w http.ResponseWriter, r *http.Request) {
 		return context.Cause(r.Context())
 	})
 	if err != nil {
-		reason, _ := Reason(err)
-		out.send(PinLine{Error: &ErrorBody{reason, err.Error()}})
+		out.send(PinLine{Error: bodyOf(err)})
 		return
 	}
 	out.send(PinLine{Count: &count})
@@ -314,8 +314,7 @@ func (a *Admin) verifyPin(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if err != nil {
-		reason, _ := Reason(err)
-		out.send(PinLine{Error: &ErrorBody{reason, err.Error()}})
+		out.send(PinLine{Error: bodyOf(err)})
 		return
 	}
 	out.send(PinLine{Verified: append([]PinCheck{}, found...)})

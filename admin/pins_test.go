@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // pins keeps pins in memory. Each look at one brings it a step further.
@@ -29,14 +30,14 @@ func (p *pins) find(idOrCID string) (found []int, err error) {
 		}
 	}
 	if found == nil {
-		err = reasoned{admin.NotFound, fmt.Errorf("pin %q: no such pin", idOrCID)}
+		err = problem.With(problem.NotFound, fmt.Errorf("pin %q: no such pin", idOrCID))
 	}
 	return found, err
 }
 
 func (p *pins) Add(_ context.Context, target string, params admin.PinParams) (admin.Pin, error) {
 	if strings.HasPrefix(target, "/bad") {
-		return admin.Pin{}, reasoned{admin.BadRequest, errors.New("expected a CID")}
+		return admin.Pin{}, problem.With(problem.BadRequest, errors.New("expected a CID"))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,22 +144,22 @@ func TestPins(t *testing.T) {
 	for _, bad := range []struct {
 		method, path string
 		status       int
-		reason       string
+		reason       problem.Reason
 	}{
-		{http.MethodPost, "", 400, admin.BadRequest},
-		{http.MethodPost, "?path=/bad", 400, admin.BadRequest},
-		{http.MethodPost, "?path=x&replicas=101", 400, admin.BadRequest},
-		{http.MethodPost, "?path=x&replicas=no", 400, admin.BadRequest},
-		{http.MethodPost, "?path=x&name=" + strings.Repeat("n", 256), 400, admin.BadRequest},
-		{http.MethodPost, "?path=x&name=%1b%5b31m", 400, admin.BadRequest},
-		{http.MethodPost, "?path=x&wiat=true", 400, admin.BadRequest},
-		{http.MethodGet, "?status=lost", 400, admin.BadRequest},
-		{http.MethodGet, "?cid=nothing", 400, admin.BadRequest},
-		{http.MethodGet, "?match=maybe", 400, admin.BadRequest},
-		{http.MethodGet, "?before=yesterday", 400, admin.BadRequest},
-		{http.MethodGet, "/none", 404, admin.NotFound},
-		{http.MethodDelete, "/none", 404, admin.NotFound},
-		{http.MethodPost, "/none/verify", 404, admin.NotFound},
+		{http.MethodPost, "", 400, problem.BadRequest},
+		{http.MethodPost, "?path=/bad", 400, problem.BadRequest},
+		{http.MethodPost, "?path=x&replicas=101", 400, problem.BadRequest},
+		{http.MethodPost, "?path=x&replicas=no", 400, problem.BadRequest},
+		{http.MethodPost, "?path=x&name=" + strings.Repeat("n", 256), 400, problem.BadRequest},
+		{http.MethodPost, "?path=x&name=%1b%5b31m", 400, problem.BadRequest},
+		{http.MethodPost, "?path=x&wiat=true", 400, problem.BadRequest},
+		{http.MethodGet, "?status=lost", 400, problem.BadRequest},
+		{http.MethodGet, "?cid=nothing", 400, problem.BadRequest},
+		{http.MethodGet, "?match=maybe", 400, problem.BadRequest},
+		{http.MethodGet, "?before=yesterday", 400, problem.BadRequest},
+		{http.MethodGet, "/none", 404, problem.NotFound},
+		{http.MethodDelete, "/none", 404, problem.NotFound},
+		{http.MethodPost, "/none/verify", 404, problem.NotFound},
 	} {
 		status, body, _ := ask(t, bad.method, base+bad.path, nil)
 		wantError(t, status, body, bad.status, bad.reason, "")
@@ -177,7 +178,7 @@ func TestPinServiceIsLetThrough(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 	status, body, _ = ask(t, http.MethodGet, d.url+"/api/v1/pins", nil)
-	wantError(t, status, body, 401, admin.Unauthorized, "")
+	wantError(t, status, body, 401, problem.Unauthorized, "")
 	status, body, _ = ask(t, http.MethodPost, d.url+"/api/v1/pins?path=x", nil, "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site", "Authorization", "Bearer secret-secret")
-	wantError(t, status, body, 403, admin.Forbidden, "")
+	wantError(t, status, body, 403, problem.Forbidden, "")
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestReload(t *testing.T) {
@@ -22,13 +23,13 @@ func TestReload(t *testing.T) {
 	if status != http.StatusOK || strings.TrimSpace(body) != want {
 		t.Errorf("got %d %s", status, body)
 	}
-	c.fail = reasoned{admin.Invalid, errors.New("config.yaml:3: sites[0].hst: unknown setting")}
+	c.fail = problem.With(problem.Invalid, errors.New("config.yaml:3: sites[0].hst: unknown setting"))
 	status, body, _ = ask(t, http.MethodPost, d.url+"/api/v1/reload", nil)
-	wantError(t, status, body, http.StatusUnprocessableEntity, admin.Invalid, "sites[0].hst")
+	wantError(t, status, body, http.StatusUnprocessableEntity, problem.Invalid, "sites[0].hst")
 	status, body, _ = ask(t, http.MethodPost, d.url+"/api/v1/reload?force=true", nil)
-	wantError(t, status, body, http.StatusBadRequest, admin.BadRequest, "force")
+	wantError(t, status, body, http.StatusBadRequest, problem.BadRequest, "force")
 	status, body, _ = ask(t, http.MethodGet, d.url+"/api/v1/reload", nil)
-	wantError(t, status, body, http.StatusMethodNotAllowed, admin.MethodNotAllowed, "GET")
+	wantError(t, status, body, http.StatusMethodNotAllowed, problem.MethodNotAllowed, "GET")
 }
 
 // prepare puts options with another token in force.

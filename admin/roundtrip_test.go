@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // The client and the door, over a real connection.
@@ -62,7 +63,7 @@ func TestClientSeesErrors(t *testing.T) {
 	if err := add(cl, "text/plain"); err == nil || !strings.Contains(err.Error(), admin.TypeCAR) {
 		t.Errorf("wrong type: %v", err)
 	}
-	c.fail = reasoned{"BAD_REQUEST", errors.New("block 7 is wrong")}
+	c.fail = problem.With("BAD_REQUEST", errors.New("block 7 is wrong"))
 	if err := add(cl, admin.TypeCAR); err == nil || err.Error() != "block 7 is wrong" {
 		t.Errorf("bad content: %v", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Errors of the store. They arrive wrapped, with what was being done to what.
@@ -42,8 +44,8 @@ func (e *FullError) Error() string {
 		ErrFull, e.Needed, e.Free, humanize.IBytes(uint64(e.Pinned)), humanize.IBytes(uint64(e.Capacity)))
 }
 
-// Reason is what the admin API calls this error: it answers 507, not 500.
-func (e *FullError) Reason() string { return "INSUFFICIENT_STORAGE" }
+// Reason has the admin API answer 507, not 500.
+func (e *FullError) Reason() problem.Reason { return problem.StorageFull }
 
 // Space returns the figures for those who do not import this package: what the
 // write takes, and what could be used for it, in bytes.

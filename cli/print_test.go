@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/printable"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // nasty is a name that clears a screen, rings, ends a line, sets a colour in one character
@@ -42,7 +43,7 @@ func hostile(w http.ResponseWriter, r *http.Request) {
 		out.Encode(admin.Whereabouts{CID: nasty, Homes: []string{nasty}, Holders: []string{nasty}})
 	case path == "/api/v1/purge" && r.URL.Query().Get("path") == "fails":
 		w.WriteHeader(http.StatusNotFound)
-		out.Encode(admin.ErrorResponse{Error: admin.ErrorBody{Reason: admin.NotFound, Details: nasty}})
+		out.Encode(problem.Answer{Error: problem.Body{Reason: problem.NotFound, Details: nasty}})
 	case path == "/api/v1/purge":
 		out.Encode(admin.PurgeResult{CID: nasty, Fleet: []admin.SiblingPurge{{Edge: nasty}, {Edge: nasty, Error: nasty}}})
 	case path == "/api/v1/add":

@@ -21,6 +21,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin/client"
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/edge"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -276,7 +277,7 @@ func TestImportLargerThanTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.Add(t.Context(), admin.TypeTar, &archive, admin.Params{Pin: true}, nil)
-	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Reason != admin.StorageFull {
+	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Reason != problem.StorageFull {
 		t.Errorf("add: %v", err)
 	}
 	if s := e.Stats(); s.Store.PinnedBlocks != 0 || len(s.Imports) != 0 {

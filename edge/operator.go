@@ -14,6 +14,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/problem"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
@@ -84,7 +85,7 @@ func (e *Edge) purgeForSibling(ctx context.Context, from string, body json.RawMe
 	}
 	e.build.Log.Info("purge asked for by a sibling", "sibling", from, "path", request.Path, "unpin", request.Unpin)
 	done, err := e.purgeHere(ctx, request.Path, request.Unpin)
-	if reason, _ := admin.Reason(err); err != nil && reason != admin.NotFound {
+	if err != nil && problem.Of(err) != problem.NotFound {
 		return nil, err
 	}
 	return admin.SiblingPurge{Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept}, nil

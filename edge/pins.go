@@ -3,8 +3,6 @@ package edge
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +22,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/pin/release"
 	"github.com/shoal-cdn/shoal/pin/service"
+	"github.com/shoal-cdn/shoal/problem"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
 	"github.com/shoal-cdn/shoal/work"
@@ -210,24 +209,17 @@ func (p pins) resolve(ctx context.Context, target string) (cid.Cid, error) {
 	if strings.HasPrefix(target, "/ipns/") {
 		name, err := path.NewPath(target)
 		if err != nil {
-			return cid.Undef, badTarget{fmt.Errorf("path %q: %w", target, err)}
+			return cid.Undef, problem.Errorf(problem.BadRequest, "path %q: %w", target, err)
 		}
 		to, _, err := p.names.Resolve(ctx, name)
 		if err != nil {
-			return cid.Undef, badTarget{fmt.Errorf("resolve %s: %w", target, err)}
+			return cid.Undef, problem.Errorf(problem.BadRequest, "resolve %s: %w", target, err)
 		}
 		target = to.String()
 	}
 	_, c, err := ingest.Resolve(ctx, anywhere{p.cache}, target)
 	return c, err
 }
-
-// badTarget says that what an operator named cannot be pinned.
-type badTarget struct{ error }
-
-// Reason returns the machine-readable reason of the admin API's errors.
-func (b badTarget) Reason() string { return admin.BadRequest }
-func (b badTarget) Unwrap() error  { return b.error }
 
 // List implements [admin.Pins].
 func (p pins) List(ctx context.Context, q admin.PinQuery, each func(admin.Pin) error) (int, error) {
@@ -242,13 +234,13 @@ func (p pins) List(ctx context.Context, q admin.PinQuery, each func(admin.Pin) e
 func (p pins) Status(ctx context.Context, idOrCID string) ([]admin.Pin, error) {
 	found, err := p.pins.Lookup(ctx, idOrCID)
 	if err != nil {
-		return nil, noPin(err)
+		return nil, err
 	}
 	var list []admin.Pin
 	for _, f := range found {
 		d, err := p.pins.Detail(ctx, f.ID)
 		if err != nil {
-			return nil, noPin(err)
+			return nil, err
 		}
 		list = append(list, p.detailed(d))
 	}
@@ -261,7 +253,7 @@ func (p pins) Verify(ctx context.Context, id string, progress func(admin.PinProg
 		progress(admin.PinProgress{Edge: edge, Blocks: done.Blocks, Bytes: done.Bytes})
 	})
 	if err != nil {
-		return nil, noPin(err)
+		return nil, err
 	}
 	var list []admin.PinCheck
 	for _, f := range found {
@@ -278,7 +270,7 @@ func (p pins) Verify(ctx context.Context, id string, progress func(admin.PinProg
 func (p pins) Remove(ctx context.Context, idOrCID string) ([]admin.Pin, error) {
 	found, err := p.pins.Lookup(ctx, idOrCID)
 	if err != nil {
-		return nil, noPin(err)
+		return nil, err
 	}
 	var list []admin.Pin
 	for _, f := range found {
@@ -287,25 +279,11 @@ func (p pins) Remove(ctx context.Context, idOrCID string) ([]admin.Pin, error) {
 			err = p.pins.Remove(ctx, "", f.ID)
 		}
 		if err != nil {
-			return list, noPin(err)
+			return list, err
 		}
 		list = append(list, p.pinOf(view))
 	}
 	return list, nil
-}
-
-// absent is an error of who asks for a pin that there is not.
-type absent struct{ error }
-
-// Reason returns the machine-readable reason of the admin API's errors.
-func (a absent) Reason() string { return admin.NotFound }
-func (a absent) Unwrap() error  { return a.error }
-
-func noPin(err error) error {
-	if errors.Is(err, record.ErrNotFound) {
-		return absent{err}
-	}
-	return err
 }
 
 func (p pins) pinOf(v record.View) admin.Pin {
@@ -332,7 +310,7 @@ const dropWithin = 2 * time.Second
 // dropPins removes the operator's pins of what a path names.
 func (e *Edge) dropPins(ctx context.Context, path string) error {
 	root, target, err := ingest.Resolve(ctx, local{e.cache}, path)
-	if reason, _ := admin.Reason(err); err != nil && reason != admin.NotFound {
+	if err != nil && problem.Of(err) != problem.NotFound {
 		return err
 	}
 	var roots []cid.Cid

@@ -2,11 +2,11 @@ package edge
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Reload reads the settings again and puts in force what can be without a restart:
@@ -17,7 +17,7 @@ import (
 // for each other.
 func (e *Edge) Reload() (admin.ReloadResult, error) {
 	if e.build.Load == nil {
-		return admin.ReloadResult{}, notReloadable{errors.New("the settings of this edge were not read from anywhere; they cannot be read again")}
+		return admin.ReloadResult{}, problem.Errorf(problem.Unavailable, "the settings of this edge were not read from anywhere; they cannot be read again")
 	}
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
@@ -39,18 +39,18 @@ func (e *Edge) Reload() (admin.ReloadResult, error) {
 func (e *Edge) reload() (admin.ReloadResult, error) {
 	read, err := e.build.Load()
 	if err != nil {
-		return admin.ReloadResult{}, invalid{err}
+		return admin.ReloadResult{}, problem.With(problem.Invalid, err)
 	}
 	next, changes := config.Reload(e.config(), &read)
 	result := describe(changes)
 	if err := next.Validate(); err != nil {
 		// What was read is valid, so it is what stays that does not go with it.
-		return admin.ReloadResult{}, invalid{fmt.Errorf("the new settings go with others that need a restart (%s): %w",
-			strings.Join(keysOf(result.NeedsRestart), ", "), err)}
+		return admin.ReloadResult{}, problem.Errorf(problem.Invalid, "the new settings go with others that need a restart (%s): %w",
+			strings.Join(keysOf(result.NeedsRestart), ", "), err)
 	}
 	reopened, err := e.replace(&next)
 	if err != nil {
-		return admin.ReloadResult{}, invalid{err}
+		return admin.ReloadResult{}, problem.With(problem.Invalid, err)
 	}
 	for _, name := range reopened {
 		result.Changed = append(result.Changed, admin.SettingChange{Key: "origins", Added: []string{name + " (its files changed and were read again)"}})
@@ -119,14 +119,3 @@ func keysOf(changes []admin.SettingChange) []string {
 	}
 	return keys
 }
-
-// invalid is an error in the settings.
-type invalid struct{ error }
-
-func (invalid) Reason() string  { return admin.Invalid }
-func (e invalid) Unwrap() error { return e.error }
-
-// notReloadable is an edge that has nowhere to read its settings from.
-type notReloadable struct{ error }
-
-func (notReloadable) Reason() string { return admin.Unavailable }

@@ -18,6 +18,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin/client"
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/edge"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // source is where the settings of an edge under test are read from.
@@ -203,7 +204,7 @@ func TestReloadOfWrongSettingsChangesNothing(t *testing.T) {
 		})
 		_, err := e.reload("new")
 		refused, ok := errors.AsType[*client.Error](err)
-		if !ok || refused.Status != http.StatusUnprocessableEntity || refused.Reason != admin.Invalid || !strings.Contains(err.Error(), tc.want) {
+		if !ok || refused.Status != http.StatusUnprocessableEntity || refused.Reason != problem.Invalid || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if code, _, _ := e.get("www.example.org", "/index.html"); code != http.StatusOK {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // section is one block of a test archive.
@@ -257,7 +258,7 @@ func TestBadCARIsRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q in it", err, tc.want)
 			}
-			if _, ok := errors.AsType[*ingest.InputError](err); !ok {
+			if problem.Of(err) != problem.BadRequest {
 				t.Errorf("%v does not blame the archive", err)
 			}
 			m.protectsNothing(t)
@@ -295,7 +296,7 @@ func TestCARReadErrorsAreNotItsFault(t *testing.T) {
 		m := newMemory()
 		r := io.MultiReader(bytes.NewReader(good[:n]), readerFunc(func([]byte) (int, error) { return 0, broken }))
 		_, err := newIngester(t, m).CAR(t.Context(), r, ingest.Params{Pin: true}, nil)
-		if _, input := errors.AsType[*ingest.InputError](err); input || !errors.Is(err, broken) {
+		if problem.Of(err) == problem.BadRequest || !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: got %v", n, err)
 		}
 		m.protectsNothing(t)

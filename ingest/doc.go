@@ -43,6 +43,6 @@
 //
 // # When it fails
 //
-// An [*InputError] says that what was sent is at fault and names the entry or the
+// A [problem.BadRequest] says that what was sent is at fault and names the entry or the
 // block; anything else is this edge's own trouble (the disk, the caller's context).
 package ingest

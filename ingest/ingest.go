@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/dag"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Store keeps the blocks of this edge and protects those that have an owner.
@@ -223,16 +224,8 @@ func (in *Ingester) Pins() []cid.Cid {
 	return roots
 }
 
-// An InputError says that what was sent cannot be imported: sending it again will
-// fail again. Its text is for whoever sent it.
-type InputError struct{ Err error }
-
-func (e *InputError) Error() string { return e.Err.Error() }
-func (e *InputError) Unwrap() error { return e.Err }
-
-// Reason returns the machine-readable reason of the admin API's errors.
-func (e *InputError) Reason() string { return "BAD_REQUEST" }
-
+// badInput says that what was sent cannot be imported: sending it again will fail again.
+// Its text is for whoever sent it.
 func badInput(format string, args ...any) error {
-	return &InputError{Err: fmt.Errorf(format, args...)}
+	return problem.Errorf(problem.BadRequest, format, args...)
 }

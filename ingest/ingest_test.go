@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -300,7 +301,7 @@ func TestStoreErrorsFailTheImport(t *testing.T) {
 			if !errors.Is(err, full) {
 				t.Errorf("got %v, want the store's error", err)
 			}
-			if _, input := errors.AsType[*ingest.InputError](err); input {
+			if problem.Of(err) == problem.BadRequest {
 				t.Errorf("%v blames the sender", err)
 			}
 			m.protectsNothing(t)

@@ -9,6 +9,8 @@ import (
 	"mime/multipart"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Multipart imports the files of a form (multipart/form-data), as `curl -F
@@ -75,7 +77,7 @@ func formError(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, multipart.ErrMessageTooLarge) {
 		return badInput("the form is cut off or damaged: %w", err)
 	}
-	if _, ok := errors.AsType[*InputError](err); ok {
+	if problem.Of(err) == problem.BadRequest {
 		return err
 	}
 	return fmt.Errorf("read the form: %w", err)

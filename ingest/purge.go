@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Local is what a purge needs of the layers that hold blocks on this edge, seen as
@@ -252,16 +253,16 @@ func (e *PinnedError) Error() string {
 	return fmt.Sprintf("%s is kept because it was imported here; purge it with unpin=true to release that import", e.CID)
 }
 
-// Reason returns the machine-readable reason of the admin API's errors.
-func (e *PinnedError) Reason() string { return "PINNED" }
+// Reason implements [problem.Of]'s interface.
+func (e *PinnedError) Reason() problem.Reason { return problem.Pinned }
 
 // AbsentError says that content is not on this edge.
 type AbsentError struct{ CID cid.Cid }
 
 func (e *AbsentError) Error() string { return fmt.Sprintf("%s is not on this edge", e.CID) }
 
-// Reason returns the machine-readable reason of the admin API's errors.
-func (e *AbsentError) Reason() string { return "NOT_FOUND" }
+// Reason implements [problem.Of]'s interface.
+func (e *AbsentError) Reason() problem.Reason { return problem.NotFound }
 
 // localDAG reads nodes from local blocks.
 type localDAG struct{ from Blocks }

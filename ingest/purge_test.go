@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestPurgeForgetsWhatIsCached(t *testing.T) {
@@ -32,7 +33,7 @@ func TestPurgeForgetsWhatIsCached(t *testing.T) {
 		t.Errorf("%+v, %v; %d blocks are left", done, err, m.size())
 	}
 	_, err = in.Purge(t.Context(), m, res.CID.String(), false)
-	if absent, ok := errors.AsType[*ingest.AbsentError](err); !ok || absent.CID != res.CID || absent.Reason() != "NOT_FOUND" {
+	if absent, ok := errors.AsType[*ingest.AbsentError](err); !ok || absent.CID != res.CID || absent.Reason() != problem.NotFound {
 		t.Errorf("got %v", err)
 	}
 }
@@ -48,7 +49,7 @@ func TestPurgeOfPinnedContent(t *testing.T) {
 
 	for _, p := range []string{path, path + "/index.html"} {
 		_, err := in.Purge(t.Context(), m, p, false)
-		if pinned, ok := errors.AsType[*ingest.PinnedError](err); !ok || pinned.Reason() != "PINNED" || !strings.Contains(err.Error(), "unpin=true") || !strings.Contains(err.Error(), site.CID.String()) {
+		if pinned, ok := errors.AsType[*ingest.PinnedError](err); !ok || pinned.Reason() != problem.Pinned || !strings.Contains(err.Error(), "unpin=true") || !strings.Contains(err.Error(), site.CID.String()) {
 			t.Errorf("%s: got %v", p, err)
 		}
 	}
@@ -105,7 +106,7 @@ func TestPurgeInALargeFolder(t *testing.T) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	_, err = in.Purge(t.Context(), m, "/ipfs/"+res.CID.String()+"/page-6000.html", false)
-	if _, ok := errors.AsType[*ingest.InputError](err); !ok || !strings.Contains(err.Error(), `no entry "page-6000.html"`) {
+	if problem.Of(err) != problem.BadRequest || !strings.Contains(err.Error(), `no entry "page-6000.html"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -125,7 +126,7 @@ func TestBadPurgesAreRefused(t *testing.T) {
 		strings.Repeat("x", 10_000):          "not a CID",
 	} {
 		_, err := in.Purge(t.Context(), m, path, true)
-		if _, ok := errors.AsType[*ingest.InputError](err); !ok || !strings.Contains(err.Error(), want) || len(err.Error()) > 1000 {
+		if problem.Of(err) != problem.BadRequest || !strings.Contains(err.Error(), want) || len(err.Error()) > 1000 {
 			t.Errorf("%.40q: got %.300v, want %q", path, err, want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestRootRule(t *testing.T) {
@@ -122,8 +123,7 @@ func TestBadTarIsRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q in it", err, tc.want)
 			}
-			input, ok := errors.AsType[*ingest.InputError](err)
-			if !ok || input.Reason() != "BAD_REQUEST" {
+			if problem.Of(err) != problem.BadRequest {
 				t.Errorf("%v does not blame the archive", err)
 			}
 			if len(err.Error()) > 500 {
@@ -204,7 +204,7 @@ func TestReadErrorsAreNotTheArchivesFault(t *testing.T) {
 		m := newMemory()
 		r := io.MultiReader(bytes.NewReader(good[:n]), readerFunc(func([]byte) (int, error) { return 0, broken }))
 		_, err := newIngester(t, m).Tar(t.Context(), r, ingest.Params{Pin: true}, nil)
-		if _, input := errors.AsType[*ingest.InputError](err); input || !errors.Is(err, broken) {
+		if problem.Of(err) == problem.BadRequest || !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: got %v", n, err)
 		}
 		m.protectsNothing(t)
@@ -270,7 +270,7 @@ func TestBadFormsAreRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q in it", err, tc.want)
 			}
-			if _, ok := errors.AsType[*ingest.InputError](err); !ok {
+			if problem.Of(err) != problem.BadRequest {
 				t.Errorf("%v does not blame the form", err)
 			}
 			m.protectsNothing(t)

@@ -17,7 +17,7 @@ import (
 const holdBatch = 256
 
 // walk checks that every block below root is on this edge, and passes their CIDs
-// to hold, if there is one. A block that is missing or wrong is an *InputError naming it,
+// to hold, if there is one. A block that is missing or wrong is a [problem.BadRequest] naming it,
 // and so is a DAG over a limit.
 func (in *Ingester) walk(ctx context.Context, root cid.Cid, hold func(...cid.Cid) error) error {
 	var batch []cid.Cid

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // DefaultEdge is where an edge's admin API listens unless configured otherwise.
@@ -193,12 +194,12 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 
 // refused turns an error answer into an error.
 func (c *Client) refused(res *http.Response) error {
-	var answer admin.ErrorResponse
+	var answer problem.Answer
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&answer); err != nil || answer.Error.Reason == "" {
 		return fmt.Errorf("what answers at %s is not the admin API of an edge (%s): is --edge the address of admin.listen?", c.base, res.Status)
 	}
 	e := &Error{Status: res.StatusCode, Reason: answer.Error.Reason, Details: answer.Error.Details}
-	if e.Reason == admin.Unauthorized {
+	if e.Reason == problem.Unauthorized {
 		return fmt.Errorf("the edge at %s wants its admin.token: give it with --token or SHOAL_TOKEN (%w)", c.base, e)
 	}
 	return e
@@ -206,8 +207,8 @@ func (c *Client) refused(res *http.Response) error {
 
 // Error is what an edge answered instead of doing what it was asked.
 type Error struct {
-	Status  int    // of HTTP; 200 when an import failed under way
-	Reason  string // one of package admin's
+	Status  int // of HTTP; 200 when an import failed under way
+	Reason  problem.Reason
 	Details string // for an operator
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Status is the state of a pin.
@@ -21,7 +23,7 @@ const (
 // Errors of whoever keeps pins.
 var (
 	// ErrNotFound means that there is no such pin, or that it is somebody else's.
-	ErrNotFound = errors.New("no such pin")
+	ErrNotFound = problem.With(problem.NotFound, errors.New("no such pin"))
 )
 
 // Request is what a client asks for.

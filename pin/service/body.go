@@ -20,6 +20,7 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/printable"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // MetaReplicas is the key in a pin's meta that says on how many edges it is to be,
@@ -38,13 +39,13 @@ func (s *Service) readBody(c *call) ([]byte, error) {
 		return nil, err
 	}
 	if c.r.ContentLength > s.opts.MaxBody {
-		return nil, bodyProblem(&http.MaxBytesError{Limit: s.opts.MaxBody}, s.opts.MaxBody)
+		return nil, bodyRefusal(&http.MaxBytesError{Limit: s.opts.MaxBody}, s.opts.MaxBody)
 	}
 	deadline := http.NewResponseController(c.w)
 	_ = deadline.SetReadDeadline(time.Now().Add(s.opts.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, s.opts.MaxBody))
 	if err != nil {
-		return nil, bodyProblem(err, s.opts.MaxBody)
+		return nil, bodyRefusal(err, s.opts.MaxBody)
 	}
 	// From here the server reads to see whether the client is there, and a deadline
 	// that passes would look as if it were not.
@@ -56,7 +57,7 @@ func (s *Service) readBody(c *call) ([]byte, error) {
 // send what the document asks for.
 func checkType(h http.Header) error {
 	refuse := func(what string) error {
-		return &problem{status: http.StatusUnsupportedMediaType, reason: Unsupported, details: what + ": expected Content-Type: application/json"}
+		return &refusal{reason: problem.Unsupported, details: what + ": expected Content-Type: application/json"}
 	}
 	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return refuse("Content-Encoding " + clip(coding))

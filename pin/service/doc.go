@@ -32,6 +32,6 @@
 // # When it fails
 //
 // Every error, a panic included, is {"error":{"reason","details"}} with the content
-// type application/json; see [Reasons]. An error of Pins without a reason is a 500: the
+// type application/json; see [problem.Reason]. An error of Pins without a reason is a 500: the
 // log has it, the client does not.
 package service

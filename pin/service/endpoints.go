@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // list is GET /pins.
@@ -112,9 +113,9 @@ func (s *Service) write(w http.ResponseWriter, status int, body any) {
 }
 
 // fail returns the answer for a problem, and sets its header.
-func (s *Service) fail(w http.ResponseWriter, p *problem) (status int, body any) {
+func (s *Service) fail(w http.ResponseWriter, p *refusal) (status int, body any) {
 	if p.header[0] != "" {
 		w.Header().Set(p.header[0], p.header[1])
 	}
-	return p.status, failure{failureError{Reason: p.reason, Details: p.details}}
+	return p.status(), problem.Answer{Error: problem.Body{Reason: p.reason, Details: p.details}}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/pin/service"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestBadPins(t *testing.T) {
@@ -242,10 +243,13 @@ func (p oddPins) Get(ctx context.Context, _, _ string) (record.View, error) {
 	return record.View{}, p.fail()
 }
 
-type reasoned struct{ reason, text string }
+type reasoned struct {
+	reason problem.Reason
+	text   string
+}
 
-func (r reasoned) Error() string  { return r.text }
-func (r reasoned) Reason() string { return r.reason }
+func (r reasoned) Error() string          { return r.text }
+func (r reasoned) Reason() problem.Reason { return r.reason }
 
 func TestPinsFail(t *testing.T) {
 	secret := "open /var/lib/pins: dial 10.0.0.7"
@@ -256,12 +260,12 @@ func TestPinsFail(t *testing.T) {
 	}{
 		{func() error { return errors.New(secret) }, 500, "INTERNAL_SERVER_ERROR"},
 		{func() error { return reasoned{"UNHEARD_OF", secret} }, 500, "INTERNAL_SERVER_ERROR"},
-		{func() error { return reasoned{service.InternalError, secret} }, 500, "INTERNAL_SERVER_ERROR"},
+		{func() error { return reasoned{problem.Internal, secret} }, 500, "INTERNAL_SERVER_ERROR"},
 		{func() error { panic(secret) }, 500, "INTERNAL_SERVER_ERROR"},
 		{func() error { return fmt.Errorf("get: %w", record.ErrNotFound) }, 404, "NOT_FOUND"},
-		{func() error { return fmt.Errorf("get: %w", reasoned{service.BadRequest, "no"}) }, 400, "get: no"},
-		{func() error { return reasoned{service.StorageFull, "the disk is full"} }, 507, "the disk is full"},
-		{func() error { return reasoned{service.Unavailable, "shutting down"} }, 503, "shutting down"},
+		{func() error { return fmt.Errorf("get: %w", reasoned{problem.BadRequest, "no"}) }, 400, "get: no"},
+		{func() error { return reasoned{problem.StorageFull, "the disk is full"} }, 507, "the disk is full"},
+		{func() error { return reasoned{problem.Unavailable, "shutting down"} }, 503, "shutting down"},
 	} {
 		w := open(t, oddPins{newShelf(), c.fail}, nil)
 		a := w.ask(alice, "GET", "/pins/x", "")

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/pin/service"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -278,7 +279,7 @@ func checkForm(t testing.TB, method, target string, a answer) {
 	switch {
 	case a.status >= 400:
 		f := decode[failure](t, a.body)
-		if f.Error == nil || f.Error.Reason == nil || *f.Error.Reason == "" || service.Reasons()[*f.Error.Reason] != a.status {
+		if f.Error == nil || f.Error.Reason == nil || *f.Error.Reason == "" || problem.Reason(*f.Error.Reason).Status() != a.status {
 			t.Errorf("%s: not a Failure with this status's reason", what)
 		}
 	case method == http.MethodGet && strings.TrimRight(path, "/") == "/pins":

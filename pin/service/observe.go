@@ -12,7 +12,7 @@ import (
 	"github.com/shoal-cdn/shoal/metric"
 )
 
-// metrics have labels with few values: seven endpoints, and the codes of [Reasons].
+// metrics have labels with few values: seven endpoints, and the codes of [problem.Reason].
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -61,7 +61,7 @@ func (s *Service) observe(c *call, status int, err error, took time.Duration) {
 
 // causeOf is the text for the log, which says more than the client reads.
 func causeOf(err error) string {
-	if p, ok := err.(*problem); ok && p.cause != nil {
+	if p, ok := err.(*refusal); ok && p.cause != nil {
 		return p.Error() + ": " + p.cause.Error()
 	}
 	return err.Error()

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/pin/record"
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Pins keeps the pins of each owner. A pin of another owner does not exist for it:
@@ -92,7 +93,7 @@ func route(method, path string) (e endpoint, id string, err error) {
 	rest, found := strings.CutPrefix(path, "/pins")
 	id, below := strings.CutPrefix(rest, "/")
 	if !found || rest != "" && !below || strings.Contains(id, "/") {
-		return endpoint{name: "other"}, "", &problem{status: http.StatusNotFound, reason: NotFound, details: "nothing is at " + clip(path)}
+		return endpoint{name: "other"}, "", &refusal{reason: problem.NotFound, details: "nothing is at " + clip(path)}
 	}
 	table, allow := map[string]endpoint{
 		http.MethodGet:  {"list", (*Service).list},
@@ -108,8 +109,8 @@ func route(method, path string) (e endpoint, id string, err error) {
 	if e, ok := table[method]; ok {
 		return e, id, nil
 	}
-	return endpoint{name: "other"}, id, &problem{
-		status: http.StatusMethodNotAllowed, reason: MethodNotAllowed,
+	return endpoint{name: "other"}, id, &refusal{
+		reason:  problem.MethodNotAllowed,
 		details: clip(method) + " is not possible here", header: [2]string{"Allow", allow},
 	}
 }
@@ -120,7 +121,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{r: r, w: w}
 	status, body, err := s.answer(c)
 	if err != nil {
-		status, body = s.fail(w, problemOf(r.Context(), err))
+		status, body = s.fail(w, refusalOf(r.Context(), err))
 	}
 	s.write(w, status, body)
 	s.observe(c, status, err, time.Since(begun))
@@ -175,8 +176,8 @@ func (s *Service) enter(ctx context.Context, k key) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timeout.C:
-		return &problem{
-			status: http.StatusTooManyRequests, reason: Busy,
+		return &refusal{
+			reason:  problem.Busy,
 			details: fmt.Sprintf("%d requests of this token are under way: try again", cap(k.slots)), header: [2]string{"Retry-After", "5"},
 		}
 	}

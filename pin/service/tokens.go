@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/shoal-cdn/shoal/problem"
 )
 
 // maxToken is the longest token, in bytes; headers have their bounds.
@@ -46,8 +48,8 @@ func ParseTokens(text string) ([]string, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if problem := tokenProblem(line); problem != "" {
-			return nil, fmt.Errorf("line %d: the token %s", n, problem)
+		if fault := tokenFault(line); fault != "" {
+			return nil, fmt.Errorf("line %d: the token %s", n, fault)
 		}
 		tokens = append(tokens, line)
 	}
@@ -59,15 +61,15 @@ func ParseTokens(text string) ([]string, error) {
 
 func checkTokens(tokens []string) error {
 	for i, token := range tokens {
-		if problem := tokenProblem(token); problem != "" {
-			return fmt.Errorf("pin.tokens[%d]: the token %s", i, problem)
+		if fault := tokenFault(token); fault != "" {
+			return fmt.Errorf("pin.tokens[%d]: the token %s", i, fault)
 		}
 	}
 	return nil
 }
 
-// tokenProblem says what keeps an entry from working as one; empty for nothing.
-func tokenProblem(entry string) string {
+// tokenFault says what keeps an entry from working as one; empty for nothing.
+func tokenFault(entry string) string {
 	name, token := splitEntry(entry)
 	switch {
 	case strings.Contains(entry, ":") && (name == "" || len(name) > maxTokenName || strings.ContainsFunc(name, notInName)):
@@ -144,9 +146,9 @@ func (s *Service) authenticate(r *http.Request) (key, error) {
 	return found, nil
 }
 
-func unauthorized(details, parameter string) *problem {
-	return &problem{
-		status: http.StatusUnauthorized, reason: Unauthorized, details: details,
+func unauthorized(details, parameter string) *refusal {
+	return &refusal{
+		reason: problem.Unauthorized, details: details,
 		header: [2]string{"WWW-Authenticate", `Bearer realm="shoal pins"` + parameter},
 	}
 }

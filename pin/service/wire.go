@@ -36,16 +36,6 @@ type pinObject struct {
 	Meta    map[string]string `json:"meta,omitempty"`
 }
 
-// failure is schema Failure.
-type failure struct {
-	Error failureError `json:"error"`
-}
-
-type failureError struct {
-	Reason  string `json:"reason"`
-	Details string `json:"details,omitempty"`
-}
-
 const (
 	maxDelegates = 20
 	// Clients page by the text, so it always has the three digits that make a pin's
