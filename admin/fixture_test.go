@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/problem"
 )
 
@@ -106,12 +107,12 @@ func (c *content) Multipart(ctx context.Context, r *multipart.Reader, p admin.Pa
 }
 
 // A fleet of this edge and one sibling.
-func (c *content) Members() []admin.Member {
-	return []admin.Member{{Name: "here", State: "alive", Self: true}, {Name: "there", State: "alive", Latency: .001}}
+func (c *content) Members() []member.Member {
+	return []member.Member{{Name: "here", State: "alive", Self: true}, {Name: "there", State: "alive", Latency: .001}}
 }
 
-func (c *content) Where(_ context.Context, id cid.Cid) (admin.Whereabouts, error) {
-	return admin.Whereabouts{CID: id.String(), Homes: []string{"there", "here"}, Holders: []string{"there"}, Silent: []string{}}, nil
+func (c *content) Where(_ context.Context, id cid.Cid) (member.Whereabouts, error) {
+	return member.Whereabouts{CID: id.String(), Homes: []string{"there", "here"}, Holders: []string{"there"}, Silent: []string{}}, nil
 }
 
 func (c *content) Purge(_ context.Context, path string, unpin bool) []admin.SiblingPurge {

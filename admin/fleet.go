@@ -3,46 +3,25 @@ package admin
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/member"
 )
 
 // Fleet is what the operator's door can ask of the fleet that this edge belongs to.
 type Fleet interface {
 	// Members returns this edge and all siblings that it knows of, by name.
-	Members() []Member
+	Members() []member.Member
 	// Where says which edges a block is at home on, and which hold it now.
-	Where(ctx context.Context, c cid.Cid) (Whereabouts, error)
+	Where(ctx context.Context, c cid.Cid) (member.Whereabouts, error)
 	// Purge has every sibling forget what path names, and says how each fared.
 	Purge(ctx context.Context, path string, unpin bool) []SiblingPurge
 }
 
-// Member is one edge of the fleet, as this edge sees it.
-type Member struct {
-	Name    string    `json:"name"`
-	PeerID  string    `json:"peer_id"`
-	Zone    string    `json:"zone,omitempty"`
-	Addr    string    `json:"addr,omitempty"` // where it was last reached
-	State   string    `json:"state"`
-	Detail  string    `json:"detail,omitempty"` // why it is not alive
-	Since   time.Time `json:"since"`            // of the state
-	Latency float64   `json:"latency_seconds"`
-	Weight  uint64    `json:"weight"` // bytes of disk
-	Self    bool      `json:"self,omitempty"`
-}
-
 // MembersResult is the answer to the question who is in the fleet.
 type MembersResult struct {
-	Members []Member `json:"members"`
-}
-
-// Whereabouts says where a block belongs and where it is, by names of edges.
-type Whereabouts struct {
-	CID     string   `json:"cid"`
-	Homes   []string `json:"homes"`   // the first home first
-	Holders []string `json:"holders"` // who has it now, in memory or on disk
-	Silent  []string `json:"silent"`  // who could not be asked
+	Members []member.Member `json:"members"`
 }
 
 // SiblingPurge says what a purge did on another edge.

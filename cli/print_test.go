@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/printable"
 	"github.com/shoal-cdn/shoal/problem"
 )
@@ -38,9 +39,9 @@ func hostile(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "/api/v1/pins/"):
 		out.Encode(admin.PinsResult{Pins: []admin.Pin{pin}})
 	case path == "/api/v1/swarm":
-		out.Encode(admin.MembersResult{Members: []admin.Member{{Name: nasty, PeerID: nasty, Zone: nasty, Addr: nasty, State: nasty, Detail: nasty}}})
+		out.Encode(admin.MembersResult{Members: []member.Member{{Name: nasty, Peer: nasty, Zone: nasty, Addr: nasty, State: nasty, Detail: nasty}}})
 	case path == "/api/v1/swarm/where":
-		out.Encode(admin.Whereabouts{CID: nasty, Homes: []string{nasty}, Holders: []string{nasty}})
+		out.Encode(member.Whereabouts{CID: nasty, Homes: []string{nasty}, Holders: []string{nasty}})
 	case path == "/api/v1/purge" && r.URL.Query().Get("path") == "fails":
 		w.WriteHeader(http.StatusNotFound)
 		out.Encode(problem.Answer{Error: problem.Body{Reason: problem.NotFound, Details: nasty}})

@@ -8,8 +8,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/edge"
+	"github.com/shoal-cdn/shoal/member"
 )
 
 func newSwarm(env Environment) *cobra.Command {
@@ -61,7 +61,7 @@ func newSwarmMembers(env Environment) *cobra.Command {
 	return cmd
 }
 
-func printMembers(env Environment, list []admin.Member) error {
+func printMembers(env Environment, list []member.Member) error {
 	w := tabwriter.NewWriter(env.Out, 0, 0, 2, ' ', 0)
 	printf(w, "NAME\tSTATE\tSINCE\tLATENCY\tDISK\tZONE\tADDRESS\tPEER ID\n")
 	for _, m := range list {
@@ -71,7 +71,7 @@ func printMembers(env Environment, list []admin.Member) error {
 		} else if m.Latency > 0 {
 			latency = time.Duration(m.Latency * float64(time.Second)).Round(10 * time.Microsecond).String()
 		}
-		state := m.State
+		state := string(m.State)
 		if m.Detail != "" {
 			state += ": " + m.Detail
 		}
@@ -80,7 +80,7 @@ func printMembers(env Environment, list []admin.Member) error {
 			since = humanize.Time(m.Since)
 		}
 		printf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, since, latency,
-			humanize.IBytes(m.Weight), orDash(m.Zone), orDash(m.Addr), m.PeerID)
+			humanize.IBytes(m.Weight), orDash(m.Zone), orDash(m.Addr), m.Peer)
 	}
 	return w.Flush()
 }
@@ -102,7 +102,7 @@ func newSwarmWhere(env Environment) *cobra.Command {
 				return err
 			}
 			if flags.json {
-				return printLines(env, []admin.Whereabouts{found})
+				return printLines(env, []member.Whereabouts{found})
 			}
 			_, err = printf(env.Out, "homes      %s\nheld by    %s\nnot asked  %s\n",
 				orDash(strings.Join(found.Homes, ", ")), orDash(strings.Join(found.Holders, ", ")), orDash(strings.Join(found.Silent, ", ")))

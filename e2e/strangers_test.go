@@ -22,8 +22,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/e2e/lab"
+	"github.com/shoal-cdn/shoal/member"
 )
 
 // outsider is a peer outside the fleet that speaks Bitswap with the stock client.
@@ -257,10 +257,10 @@ func TestTwoEdgesWithOneName(t *testing.T) {
 }
 
 // stateOf returns the state of the member of this name.
-func stateOf(list []admin.Member, name string) string {
+func stateOf(list []member.Member, name string) string {
 	for _, m := range list {
 		if m.Name == name {
-			return m.State
+			return string(m.State)
 		}
 	}
 	return ""

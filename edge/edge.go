@@ -21,6 +21,7 @@ import (
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/gateway"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/metric"
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
@@ -192,7 +193,7 @@ func (e *Edge) openGateway() (err error) {
 
 func (e *Edge) openAdmin() (err error) {
 	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
-		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e}, Pins: pins{e}, PinService: e.service, Reload: e.Reload,
+		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e.swarm}, Pins: pins{e}, PinService: e.service, Reload: e.Reload,
 		Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
 	return err
@@ -233,7 +234,7 @@ func (e *Edge) AdminAddr() net.Addr { return e.operator.Addr() }
 func (e *Edge) SwarmAddrs() []string { return e.swarm.Addrs() }
 
 // Members returns this edge and the siblings that it knows of.
-func (e *Edge) Members() []admin.Member { return fleet{e}.Members() }
+func (e *Edge) Members() []member.Member { return e.swarm.Members() }
 
 // Run serves until ctx ends, then drains and returns nil if every request in flight was
 // finished and the clients have acknowledged all that they were sent. The operator's door

@@ -11,7 +11,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/edge"
-	"github.com/shoal-cdn/shoal/swarm/members"
+	"github.com/shoal-cdn/shoal/member"
 )
 
 // fleet starts n edges in front of origin, each of which knows the first, and waits
@@ -58,7 +58,7 @@ func waitForFleet(t *testing.T, edges []*running, n int) {
 func (r *running) alive() int {
 	n := 0
 	for _, m := range r.Members() {
-		if m.State == string(members.Alive) {
+		if m.State == member.Alive {
 			n++
 		}
 	}

@@ -9,13 +9,12 @@ import (
 	"mime/multipart"
 	"sync"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
-	"github.com/shoal-cdn/shoal/swarm/members"
+	"github.com/shoal-cdn/shoal/swarm"
 )
 
 // importer speaks the operator's door's language to the ingest room, and has pins be
@@ -92,35 +91,14 @@ func (e *Edge) purgeForSibling(ctx context.Context, from string, body json.RawMe
 }
 
 // fleet speaks the operator's door's language to the swarm.
-type fleet struct{ *Edge }
+type fleet struct{ *swarm.Swarm }
 
 var _ admin.Fleet = fleet{}
 
-// Members implements [admin.Fleet].
-func (f fleet) Members() []admin.Member {
-	list := []admin.Member{}
-	for _, m := range f.swarm.Members() {
-		list = append(list, admin.Member{
-			Name: m.Name, PeerID: m.ID.String(), Zone: m.Zone, Addr: m.Addr, State: string(m.State), Detail: m.Detail,
-			Since: m.Since, Latency: m.Latency.Seconds(), Weight: m.Weight, Self: m.Self,
-		})
-	}
-	return list
-}
-
-// Where implements [admin.Fleet].
-func (f fleet) Where(ctx context.Context, c cid.Cid) (admin.Whereabouts, error) {
-	w, err := f.swarm.Where(ctx, c)
-	return admin.Whereabouts{CID: c.String(), Homes: orEmpty(w.Homes), Holders: orEmpty(w.Holders), Silent: orEmpty(w.Silent)}, err
-}
-
-// orEmpty makes an empty list of nil, which JSON would write as null.
-func orEmpty(list []string) []string { return append([]string{}, list...) }
-
 // Purge implements [admin.Fleet].
 func (f fleet) Purge(ctx context.Context, path string, unpin bool) []admin.SiblingPurge {
-	var siblings []members.Info
-	for _, m := range f.swarm.Members() {
+	var siblings []member.Member
+	for _, m := range f.Members() {
 		if !m.Self {
 			siblings = append(siblings, m)
 		}
@@ -130,8 +108,8 @@ func (f fleet) Purge(ctx context.Context, path string, unpin bool) []admin.Sibli
 	for i, m := range siblings {
 		wg.Go(func() {
 			err := errors.New(string(m.State)) // one that cannot be reached is not waited for
-			if m.InRing() || m.State == members.Leaving {
-				err = f.swarm.Call(ctx, m.Name, purgeCall, purgeRequest{path, unpin}, &done[i])
+			if m.InRing() || m.State == member.Leaving {
+				err = f.Call(ctx, m.Name, purgeCall, purgeRequest{path, unpin}, &done[i])
 			}
 			done[i].Edge = m.Name
 			if err != nil {

@@ -3,9 +3,7 @@ package edge
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ipfs/boxo/path"
@@ -24,7 +22,6 @@ import (
 	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/problem"
 	"github.com/shoal-cdn/shoal/swarm"
-	"github.com/shoal-cdn/shoal/swarm/placement"
 	"github.com/shoal-cdn/shoal/work"
 )
 
@@ -33,7 +30,7 @@ func (e *Edge) openPins() (err error) {
 	e.pins, err = pin.New(e.config().PinOptions(), pin.Config{
 		Store: e.store, Fetch: e.cache.Aside(),
 		Peer:  func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) },
-		Fleet: &crew{swarm: e.swarm}, Imports: imports{e.ingest}, Log: e.room("pin"), Metrics: e.metrics,
+		Fleet: e.swarm.Roll(), Imports: imports{e.ingest}, Log: e.room("pin"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err
@@ -97,69 +94,6 @@ type pinned struct {
 
 // Pinned reports whether c is pinned.
 func (p pinned) Pinned(c cid.Cid) bool { return p.store.Pinned(c) || p.pins.Pinned(c) }
-
-// crew speaks the pins' language to the swarm.
-type crew struct {
-	swarm *swarm.Swarm
-
-	mu      sync.Mutex
-	list    []pin.Member    // at the last look
-	changed <-chan struct{} // closed when it is out of date
-}
-
-// Members implements [pin.Fleet]. It is asked several times a second, and the answer is
-// the same as long as nothing happens to the fleet.
-func (c *crew) Members() []pin.Member {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	select {
-	case <-c.changed:
-		c.list = nil
-	default:
-	}
-	if c.list == nil {
-		c.changed = c.swarm.Changed()
-		c.list = c.members()
-	}
-	return slices.Clone(c.list)
-}
-
-func (c *crew) members() (list []pin.Member) {
-	for _, m := range c.swarm.Members() {
-		id := "/p2p/" + m.Peer
-		member := pin.Member{Name: m.Name, Present: m.InRing(), Weight: m.Weight, Zone: m.Zone, Self: m.Self, Addrs: []string{m.Addr + id}}
-		if m.Self {
-			if member.Addrs = c.swarm.Addrs(); len(member.Addrs) == 0 {
-				// It listens nowhere, but a delegate is asked for all the same.
-				member.Addrs = []string{id}
-			}
-		}
-		list = append(list, member)
-	}
-	return list
-}
-
-// Call implements [pin.Fleet].
-func (c *crew) Call(ctx context.Context, member, method string, request, response any) error {
-	return c.swarm.Call(ctx, member, method, request, response)
-}
-
-// Ranker implements [pin.Fleet].
-func (c *crew) Ranker(among []pin.Member) func(hash []byte, n int) []string {
-	members := make([]placement.Member, len(among))
-	for i, m := range among {
-		members[i] = placement.Member{Name: m.Name, Weight: m.Weight, Zone: m.Zone}
-	}
-	ring := placement.NewRing(members)
-	return func(hash []byte, n int) []string {
-		homes := ring.Spread(hash, n)
-		names := make([]string, len(homes))
-		for i, at := range homes {
-			names[i] = ring.Member(at).Name
-		}
-		return names
-	}
-}
 
 // imports are what the ingest room holds on this edge.
 type imports struct{ in *ingest.Ingester }

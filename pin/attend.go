@@ -7,6 +7,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/work"
 )
@@ -96,7 +97,7 @@ func (p *Pins) knows(started time.Time) {
 	if p.mayLet {
 		return
 	}
-	told := !slices.ContainsFunc(p.crew.present, func(m Member) bool {
+	told := !slices.ContainsFunc(p.crew.present, func(m member.Member) bool {
 		s := p.siblings[m.Name]
 		return !m.Self && (s == nil || !s.complete)
 	})

@@ -11,33 +11,21 @@ import (
 	"time"
 
 	ds "github.com/ipfs/go-datastore"
-)
 
-// Member is one edge of the fleet.
-type Member struct {
-	Name string
-	// Present says that it can be counted on now.
-	Present bool
-	// Weight is its disk in bytes; 0 when it was never met.
-	Weight uint64
-	// Zone is where it is, "" if that is not known.
-	Zone string
-	// Addrs are its multiaddrs, each with its peer ID at the end.
-	Addrs []string
-	Self  bool
-}
+	"github.com/shoal-cdn/shoal/member"
+)
 
 // Fleet is what the pins need to know of the edges. Its methods may be called from
 // many goroutines at once.
 type Fleet interface {
 	// Members returns this edge and all others that are known.
-	Members() []Member
+	Members() []member.Member
 	// Call has a member answer a method of [Pins.Handlers].
 	Call(ctx context.Context, member, method string, request, response any) error
 	// Ranker returns a function that ranks edges for the content with a multihash and
 	// returns the names of the first n, which are in different zones as far as there are
 	// several. It is the same on every edge.
-	Ranker(among []Member) func(hash []byte, n int) []string
+	Ranker(among []member.Member) func(hash []byte, n int) []string
 }
 
 // blip is how long others wait before they take on what an absent edge had not
@@ -46,28 +34,29 @@ const blip = 10 * time.Second
 
 // crew is who counts at one moment. It does not change.
 type crew struct {
-	self    Member
+	self    member.Member
 	rank    func(hash []byte, n int) []string
-	present []Member // this edge included
+	present []member.Member // this edge included
 	// away are the edges that count for what they hold although they are absent. Those
 	// with true count for everything: they have hardly been away.
 	away map[string]bool
 }
 
 func (c *crew) isPresent(name string) bool {
-	return slices.ContainsFunc(c.present, func(m Member) bool { return m.Name == name })
+	return slices.ContainsFunc(c.present, func(m member.Member) bool { return m.Name == name })
 }
 
 func (c *crew) same(o *crew) bool {
-	return o != nil && maps.Equal(c.away, o.away) && slices.EqualFunc(c.present, o.present, func(a, b Member) bool {
-		return a.Name == b.Name && a.Weight == b.Weight && a.Zone == b.Zone && slices.Equal(a.Addrs, b.Addrs)
+	return o != nil && maps.Equal(c.away, o.away) && slices.EqualFunc(c.present, o.present, func(a, b member.Member) bool {
+		return a.Name == b.Name && a.Weight == b.Weight && a.Zone == b.Zone && a.Addr == b.Addr && slices.Equal(a.Listen, b.Listen)
 	})
 }
 
 // seen is what is remembered of one edge.
 type seen struct {
-	Member
-	since time.Time // of its absence
+	member.Member
+	present bool
+	since   time.Time // of its absence
 }
 
 // roster remembers who was there. One goroutine uses it.
@@ -96,7 +85,7 @@ func newRoster(ctx context.Context, store ds.Datastore, grace time.Duration, now
 		return nil, fmt.Errorf("read who was in the fleet: %w", err)
 	}
 	for name, e := range edges {
-		r.edges[name] = &seen{Member: Member{Name: name, Weight: e.Weight, Zone: e.Zone}, since: now}
+		r.edges[name] = &seen{Member: member.Member{Name: name, Weight: e.Weight, Zone: e.Zone}, since: now}
 	}
 	return r, nil
 }
@@ -126,24 +115,23 @@ func (e *savedEdge) UnmarshalJSON(text []byte) error {
 }
 
 // look takes in the members of this moment and returns who counts.
-func (r *roster) look(members []Member, now time.Time) *crew {
+func (r *roster) look(members []member.Member, now time.Time) *crew {
 	c := &crew{away: map[string]bool{}}
 	known := make(map[string]bool, len(members))
 	for _, m := range members {
 		known[m.Name] = true
-		m.Present = m.Present || m.Self
 		if m.Self {
 			c.self = m
 		}
 		r.take(m, now)
 	}
 	for name, s := range r.edges {
-		if !known[name] && s.Present {
-			s.Present, s.since = false, now
+		if !known[name] && s.present {
+			s.present, s.since = false, now
 		}
 		gone := now.Sub(s.since)
 		switch {
-		case s.Present:
+		case s.present:
 			c.present = append(c.present, s.Member)
 		case gone < r.grace:
 			c.away[name] = gone < blip
@@ -151,33 +139,33 @@ func (r *roster) look(members []Member, now time.Time) *crew {
 			delete(r.edges, name)
 		}
 	}
-	slices.SortFunc(c.present, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.present, func(a, b member.Member) int { return strings.Compare(a.Name, b.Name) })
 	return c
 }
 
-func (r *roster) take(m Member, now time.Time) {
+func (r *roster) take(m member.Member, now time.Time) {
 	s := r.edges[m.Name]
 	if s == nil {
 		s = &seen{since: now}
 		r.edges[m.Name] = s
 	}
-	if !m.Present && s.Present {
+	if !m.Present() && s.present {
 		s.since = now
 	}
 	if m.Weight == 0 { // it was not met yet, since this edge started
 		m.Weight, m.Zone = s.Weight, s.Zone
 	}
-	s.Member = m
+	s.Member, s.present = m, m.Present()
 }
 
 // ranked are all edges that count, for a [Fleet.Ranker]. One that was never met is
 // taken for one like this edge.
-func (r *roster) ranked(c *crew) []Member {
+func (r *roster) ranked(c *crew) []member.Member {
 	list := slices.Clone(c.present)
 	for name := range c.away {
 		list = append(list, r.edges[name].Member)
 	}
-	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b member.Member) int { return strings.Compare(a.Name, b.Name) })
 	for i := range list {
 		if list[i].Weight == 0 {
 			list[i].Weight = c.self.Weight

@@ -86,7 +86,7 @@ type peers struct{ Fleet }
 // Names implements [list.Peers].
 func (f peers) Names() (names []string) {
 	for _, m := range f.Members() {
-		if m.Present && !m.Self {
+		if m.Present() && !m.Self {
 			names = append(names, m.Name)
 		}
 	}

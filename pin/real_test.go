@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/blockstore"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -99,15 +100,15 @@ func (e *realEdge) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.S
 	return b, block.Origin, err
 }
 
-func (e *realEdge) Members() []Member {
+func (e *realEdge) Members() []member.Member {
 	e.fleet.mu.Lock()
 	defer e.fleet.mu.Unlock()
-	list := []Member{}
+	list := []member.Member{}
 	for name := range e.fleet.edges {
-		list = append(list, Member{Name: name, Present: true, Weight: 1, Self: name == e.name, Addrs: []string{"/p2p/" + name}})
+		list = append(list, member.Member{Name: name, Peer: name, State: member.Alive, Weight: 1, Self: name == e.name})
 	}
 	if e.fleet.edges[e.name] == nil {
-		list = append(list, Member{Name: e.name, Present: true, Weight: 1, Self: true})
+		list = append(list, member.Member{Name: e.name, Peer: e.name, State: member.Alive, Weight: 1, Self: true})
 	}
 	return list
 }
@@ -133,7 +134,7 @@ func (e *realEdge) Call(ctx context.Context, member, method string, request, res
 	return json.Unmarshal(body, response)
 }
 
-func (e *realEdge) Ranker(among []Member) func([]byte, int) []string {
+func (e *realEdge) Ranker(among []member.Member) func([]byte, int) []string {
 	return memoryFleet{}.Ranker(among)
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	ds "github.com/ipfs/go-datastore"
+
+	"github.com/shoal-cdn/shoal/member"
 )
 
 // Who was there, and where, outlives a restart; without zones it is written as versions
@@ -20,7 +22,7 @@ func TestTheRosterRemembersZones(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := r.look([]Member{{Name: "me", Self: true, Weight: 1}, {Name: "a", Present: true, Weight: 7, Zone: "x"}}, now)
+	c := r.look([]member.Member{{Name: "me", Self: true, Weight: 1}, {Name: "a", State: member.Alive, Weight: 7, Zone: "x"}}, now)
 	if err := r.save(ctx, c); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
@@ -204,12 +205,12 @@ func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *judge
 func (p *Pins) delegates(assigned []string) []string {
 	var lists [][]string
 	for _, name := range assigned {
-		if at := slices.IndexFunc(p.crew.present, func(m Member) bool { return m.Name == name }); at >= 0 {
-			lists = append(lists, p.crew.present[at].Addrs)
+		if at := slices.IndexFunc(p.crew.present, func(m member.Member) bool { return m.Name == name }); at >= 0 {
+			lists = append(lists, p.crew.present[at].Addrs())
 		}
 	}
 	if len(lists) == 0 {
-		lists = [][]string{p.crew.self.Addrs}
+		lists = [][]string{p.crew.self.Addrs()}
 	}
 	var all []string
 	for i := 0; len(all) < maxDelegates; i++ {

@@ -17,6 +17,7 @@ import (
 	dssync "github.com/ipfs/go-datastore/sync"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/work"
 )
@@ -360,11 +361,15 @@ func (h *memoryHolder) Verify(ctx context.Context, c cid.Cid, progress func(Prog
 // memoryFleet has all edges of the world that are up.
 type memoryFleet struct{ e *edge }
 
-func (f memoryFleet) Members() (list []Member) {
+func (f memoryFleet) Members() (list []member.Member) {
 	f.e.world.mu.Lock()
 	defer f.e.world.mu.Unlock()
 	for name, e := range f.e.world.edges {
-		list = append(list, Member{Name: name, Present: e.up && !f.cut(name), Weight: 100, Self: e == f.e, Addrs: []string{"/ip4/192.0.2.1/tcp/4001/p2p/" + name}})
+		m := member.Member{Name: name, Peer: name, Addr: "/ip4/192.0.2.1/tcp/4001", State: member.Lost, Weight: 100, Self: e == f.e}
+		if e.up && !f.cut(name) {
+			m.State = member.Alive
+		}
+		list = append(list, m)
 	}
 	return list
 }
@@ -404,7 +409,7 @@ func (f memoryFleet) Call(ctx context.Context, member, method string, request, r
 }
 
 // Ranker ranks by the hash of both names.
-func (f memoryFleet) Ranker(among []Member) func([]byte, int) []string {
+func (f memoryFleet) Ranker(among []member.Member) func([]byte, int) []string {
 	return func(hash []byte, n int) []string {
 		names := make([]string, len(among))
 		lot := map[string]string{}

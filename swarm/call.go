@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/swarm/members"
 )
 
@@ -244,19 +245,12 @@ func (s *Swarm) reasons(ctx context.Context, names []string, c cid.Cid) error {
 	}, left}
 }
 
-// Whereabouts says where a block belongs and where it is.
-type Whereabouts struct {
-	Homes   []string // the first home first
-	Holders []string // who has it stored now, by name
-	Silent  []string // who could not be asked
-}
-
 // Where asks everyone about a block.
-func (s *Swarm) Where(ctx context.Context, c cid.Cid) (Whereabouts, error) {
+func (s *Swarm) Where(ctx context.Context, c cid.Cid) (member.Whereabouts, error) {
 	if err := block.CheckCID(c); err != nil {
-		return Whereabouts{}, err
+		return member.Whereabouts{}, err
 	}
-	var w Whereabouts
+	w := member.Whereabouts{CID: c.String(), Homes: []string{}, Holders: []string{}, Silent: []string{}}
 	v := s.view.Load()
 	for _, i := range v.ring.Homes(c.Hash(), homes, nil) {
 		w.Homes = append(w.Homes, v.ring.Member(i).Name)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/swarm/bitswap"
 	"github.com/shoal-cdn/shoal/swarm/members"
 	"github.com/shoal-cdn/shoal/swarm/placement"
@@ -258,12 +259,18 @@ func (s *Swarm) Addrs() []string {
 }
 
 // Members returns this edge and all others that it knows of, by name.
-func (s *Swarm) Members() []members.Info {
+func (s *Swarm) Members() []member.Member {
 	if s.fleet == nil {
-		return []members.Info{{Name: s.opts.Name, ID: s.host.ID(), Peer: s.host.ID().String(), Zone: s.opts.Zone, State: members.Alive,
-			Weight: uint64(s.opts.DiskBytes), Self: true}}
+		return []member.Member{{Name: s.opts.Name, ID: s.host.ID(), Peer: s.host.ID().String(), Zone: s.opts.Zone,
+			State: member.Alive, Weight: uint64(s.opts.DiskBytes), Self: true, Listen: s.Addrs()}}
 	}
-	return s.fleet.Members()
+	all := s.fleet.Members()
+	for i := range all {
+		if all[i].Self {
+			all[i].Listen = s.Addrs()
+		}
+	}
+	return all
 }
 
 // Changed returns a channel that is closed at the next change of who is there; nil if

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/problem"
 )
 
@@ -125,8 +126,8 @@ func (c *Client) Members(ctx context.Context) (admin.MembersResult, error) {
 }
 
 // Where returns which edges a block is at home on and which hold it.
-func (c *Client) Where(ctx context.Context, id string) (admin.Whereabouts, error) {
-	return get[admin.Whereabouts](ctx, c, http.MethodGet, "/api/v1/swarm/where", url.Values{"cid": {id}})
+func (c *Client) Where(ctx context.Context, id string) (member.Whereabouts, error) {
+	return get[member.Whereabouts](ctx, c, http.MethodGet, "/api/v1/swarm/where", url.Values{"cid": {id}})
 }
 
 // Reload has the edge read its settings again, and returns what changed.

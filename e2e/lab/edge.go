@@ -24,6 +24,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
+	"github.com/shoal-cdn/shoal/member"
 )
 
 // Build builds the program into a folder and returns where it is. It is built in its own
@@ -201,7 +202,7 @@ func (e *Edge) Command(ctx context.Context, args ...string) (string, error) {
 func (e *Edge) Client() *client.Client { return e.client }
 
 // Members returns the fleet as this edge sees it.
-func (e *Edge) Members(ctx context.Context) ([]admin.Member, error) {
+func (e *Edge) Members(ctx context.Context) ([]member.Member, error) {
 	result, err := e.client.Members(ctx)
 	return result.Members, err
 }
@@ -210,7 +211,7 @@ func (e *Edge) Members(ctx context.Context) ([]admin.Member, error) {
 func (e *Edge) Stats(ctx context.Context) (admin.Stats, error) { return e.client.Stats(ctx) }
 
 // Where returns which edges a block is at home on and which hold it.
-func (e *Edge) Where(ctx context.Context, id string) (admin.Whereabouts, error) {
+func (e *Edge) Where(ctx context.Context, id string) (member.Whereabouts, error) {
 	return e.client.Where(ctx, id)
 }
 

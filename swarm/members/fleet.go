@@ -13,22 +13,26 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	shared "github.com/shoal-cdn/shoal/member"
 )
 
-// State is what is known of a member.
-type State string
+// What is known of a member, and its states, are the vocabulary's.
+type (
+	Info  = shared.Member
+	State = shared.State
+)
 
 // The states of a member.
 const (
-	Connecting State = "connecting" // never reached yet
-	Alive      State = "alive"
-	Suspect    State = "suspect" // does not answer; may only be busy
-	Lost       State = "lost"    // was there and is not
-	Leaving    State = "leaving" // said that it is about to stop, and still answers
-	Left       State = "left"    // said so, and is gone: nothing is missing with it
-	Refused    State = "refused" // there is somebody else at its address
-	// StandingAside is this edge's own state while another edge has its name.
-	StandingAside State = "standing aside"
+	Connecting    = shared.Connecting
+	Alive         = shared.Alive
+	Suspect       = shared.Suspect
+	Lost          = shared.Lost
+	Leaving       = shared.Leaving
+	Left          = shared.Left
+	Refused       = shared.Refused
+	StandingAside = shared.StandingAside
 )
 
 // Resolver looks up the records of a DNS name. [*net.Resolver] is one.
@@ -97,26 +101,6 @@ type Config struct {
 	// any goroutine, one call at a time. It may be nil.
 	Changed func()
 }
-
-// Info is what is known of one member.
-type Info struct {
-	Name    string
-	ID      peer.ID
-	Peer    string // the ID as it is written
-	Zone    string
-	Addr    string // where it was last reached, or is going to be
-	State   State
-	Since   time.Time     // of the state
-	Latency time.Duration // 0 if it is not known yet
-	Met     bool          // there is a connection on which both sides know each other
-	Weight  uint64
-	Self    bool
-	// Detail says in an operator's words why the state is not alive.
-	Detail string
-}
-
-// InRing reports whether blocks are at home on the member.
-func (i Info) InRing() bool { return i.State == Alive || i.State == Suspect }
 
 // Fleet keeps the table of members. It is safe for concurrent use.
 type Fleet struct {
@@ -261,7 +245,7 @@ func (f *Fleet) Members() []Info {
 	all := []Info{f.self()}
 	for _, m := range f.byName {
 		info := m.info
-		info.Latency, info.Met = m.srtt, m.met
+		info.Latency, info.Met = m.srtt.Seconds(), m.met
 		all = append(all, info)
 	}
 	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })

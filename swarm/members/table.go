@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -125,7 +126,7 @@ func (f *Fleet) take(m *member, said *profile) (changed bool) {
 	}
 	m.packets = f.packetAddr(m.conn, said)
 	m.instance, m.info.Weight, m.info.Zone = said.Instance, said.Weight, said.Zone
-	return before != m.info
+	return !reflect.DeepEqual(before, m.info)
 }
 
 // observed puts the port that a member listens on behind the address that it was
