@@ -49,7 +49,7 @@ func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Pins == nil || deps.Reload == nil ||
+	if deps.Import == nil || deps.Purge == nil || deps.Fleet == nil || deps.Pins == nil || deps.Resolve == nil || deps.Reload == nil ||
 		deps.Stats == nil || deps.Ready == nil || deps.URL == nil || deps.Gatherer == nil {
 		return nil, errors.New("admin: a dependency is missing")
 	}

@@ -5,11 +5,11 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
 )
 
@@ -25,6 +25,8 @@ type Deps struct {
 	Fleet Fleet
 	// Pins are the fleet's.
 	Pins Pins
+	// Resolve returns the CID that a path names: a CID, or /ipfs/... or /ipns/...
+	Resolve func(ctx context.Context, path string) (cid.Cid, error)
 	// PinService is the pinning service at /pins; it alone may be nil.
 	PinService http.Handler
 	// Reload reads the settings again and puts in force what can be.
@@ -146,21 +148,9 @@ type Stats struct {
 	// Imports are the root CIDs of imports that no pin has taken over yet.
 	Imports []string `json:"imports"`
 	// Pins counts the fleet's pins by status.
-	Pins map[string]int `json:"pins"`
+	Pins map[record.Status]int `json:"pins"`
 	// Waiting are the sites whose newest release is not live yet.
-	Waiting []WaitingSite `json:"waiting,omitempty"`
-}
-
-// WaitingSite is a site whose newest release is held back until it is pinned whole.
-type WaitingSite struct {
-	Site    string    `json:"site"`
-	Live    string    `json:"live"`    // path of the release that is shown
-	Release string    `json:"release"` // path of the one that waits
-	Since   time.Time `json:"since"`
-	Status  string    `json:"status"`
-	Blocks  int64     `json:"blocks"`
-	Bytes   int64     `json:"bytes"`
-	Reason  string    `json:"reason,omitempty"`
+	Waiting []record.WaitingSite `json:"waiting,omitempty"`
 }
 
 // Layer is how full one place for blocks is.

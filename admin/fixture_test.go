@@ -132,6 +132,7 @@ func (c *content) deps() admin.Deps {
 		},
 		Fleet:    c,
 		Pins:     &c.pins,
+		Resolve:  resolve,
 		Reload:   func() (admin.ReloadResult, error) { return c.reloaded, c.fail },
 		Stats:    func() admin.Stats { return c.stats },
 		Ready:    func() (string, error) { return c.note, c.ready },

@@ -12,24 +12,25 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/ipfs/go-cid"
 
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
 )
 
 // Pins are the fleet's pins, whoever owns them. An ID stands for one pin; a CID for
 // all pins of it.
 type Pins interface {
-	// Add pins what target names, a CID or a path, for the operator.
-	Add(ctx context.Context, target string, p PinParams) (Pin, error)
-	// List calls each for every pin that a query selects, the newest first, and returns
-	// how many these are. An error of each ends it.
-	List(ctx context.Context, q PinQuery, each func(Pin) error) (int, error)
-	// Status returns pins with all that is known of each edge, at least one.
-	Status(ctx context.Context, idOrCID string) ([]Pin, error)
+	// Add makes a pin, durably, and returns it without waiting for its content.
+	Add(ctx context.Context, owner string, request record.Request) (record.View, error)
+	// Walk calls visit for every pin of an owner, or of all if it is empty, that a query
+	// selects, the newest first, and returns how many these are. An error of visit ends it.
+	Walk(ctx context.Context, owner string, q record.Query, visit func(record.View) error) (int, error)
+	// Lookup returns pins with all that is known of each edge, at least one.
+	Lookup(ctx context.Context, idOrCID string) ([]record.View, error)
 	// Verify has every edge that holds a pin read and check it. It calls progress from
 	// one goroutine at a time.
-	Verify(ctx context.Context, id string, progress func(PinProgress)) ([]PinCheck, error)
-	// Remove ends pins, and returns which.
-	Remove(ctx context.Context, idOrCID string) ([]Pin, error)
+	Verify(ctx context.Context, id string, progress func(record.EdgeProgress)) ([]record.EdgeCheck, error)
+	// Unpin ends pins, and returns which.
+	Unpin(ctx context.Context, idOrCID string) ([]record.View, error)
 }
 
 // PinParams say what to do with a pin.
@@ -38,70 +39,44 @@ type PinParams struct {
 	Replicas int // 0 for the fleet's default
 }
 
-// PinQuery selects pins. The zero value selects all.
-type PinQuery struct {
-	CIDs     []cid.Cid
-	Name     string
-	Match    string // exact, iexact, partial or ipartial
-	Statuses []string
-	Before   time.Time
-	After    time.Time
-	Limit    int // 0: no bound
-}
-
-// Pin is one pin, as the operator sees it.
+// Pin is a [record.View] as JSON.
 type Pin struct {
 	ID       string            `json:"id"`
 	CID      string            `json:"cid"`
 	Name     string            `json:"name,omitempty"`
 	Owner    string            `json:"owner"` // operator, or a digest of a token
 	Created  time.Time         `json:"created"`
-	Status   string            `json:"status"`
+	Status   record.Status     `json:"status"`
 	Replicas int               `json:"replicas"` // asked for
 	Info     map[string]string `json:"info,omitempty"`
 	Origins  []string          `json:"origins,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	// Edges says how far each edge is; only when the status was asked for.
-	Edges []PinEdge `json:"edges,omitempty"`
+	Edges []record.EdgeShare `json:"edges,omitempty"`
 }
 
-// PinEdge says how far an edge is with a pin.
-type PinEdge struct {
-	Edge     string    `json:"edge"`
-	Assigned bool      `json:"assigned"` // it is to hold it
-	Present  bool      `json:"present"`
-	Status   string    `json:"status"`
-	Blocks   int64     `json:"blocks"`
-	Bytes    int64     `json:"bytes"`
-	Reason   string    `json:"reason,omitempty"`
-	Since    time.Time `json:"since,omitzero"`
-	Verified time.Time `json:"verified,omitzero"`
+func pinOf(v record.View) Pin {
+	return Pin{
+		ID: v.ID, CID: v.CID.String(), Name: v.Name, Owner: v.Owner, Created: v.Created, Status: v.Status,
+		Replicas: v.Replicas, Info: v.Info, Origins: v.Origins, Meta: v.Meta, Edges: v.Edges,
+	}
 }
 
-// PinProgress is how far a verification is on one edge.
-type PinProgress struct {
-	Edge   string `json:"edge"`
-	Blocks int64  `json:"blocks"`
-	Bytes  int64  `json:"bytes"`
-}
-
-// PinCheck is what a verification found on one edge.
-type PinCheck struct {
-	Edge     string `json:"edge"`
-	Blocks   int64  `json:"blocks"`
-	Bytes    int64  `json:"bytes"`
-	Repaired int64  `json:"repaired"` // blocks that were damaged or missing and are whole again
-	Missing  int64  `json:"missing"`  // blocks that are damaged or missing, and that nobody has
-	Error    string `json:"error,omitempty"`
+func pinsOf(views []record.View) PinsResult {
+	var r PinsResult
+	for _, v := range views {
+		r.Pins = append(r.Pins, pinOf(v))
+	}
+	return r
 }
 
 // PinLine is one line of an answer about pins: one of these.
 type PinLine struct {
-	Pin      *Pin          `json:"pin,omitempty"`
-	Progress *PinProgress  `json:"progress,omitempty"`
-	Verified []PinCheck    `json:"verified,omitempty"`
-	Count    *int          `json:"count,omitempty"` // the last line of a list
-	Error    *problem.Body `json:"error,omitempty"`
+	Pin      *Pin                 `json:"pin,omitempty"`
+	Progress *record.EdgeProgress `json:"progress,omitempty"`
+	Verified []record.EdgeCheck   `json:"verified,omitempty"`
+	Count    *int                 `json:"count,omitempty"` // the last line of a list
+	Error    *problem.Body        `json:"error,omitempty"`
 }
 
 // PinsResult is the answer about some pins.
@@ -132,27 +107,29 @@ func (a *Admin) addPin(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	var p PinParams
+	request := record.Request{Name: q.Get("name")}
 	wait := false
-	p.Name = q.Get("name")
-	if err = checkName(p.Name); err == nil && q.Get("path") == "" {
+	if err = checkName(request.Name); err == nil && q.Get("path") == "" {
 		err = badRequest("path is missing: expected a CID, /ipfs/CID/path or /ipns/NAME/path")
 	}
 	if err == nil {
-		p.Replicas, err = q.number("replicas", 0, 100)
+		request.Replicas, err = q.number("replicas", 0, record.MaxReplicas)
 	}
 	if err == nil {
 		wait, err = q.flag("wait", false)
 	}
-	var pin Pin
 	if err == nil {
-		pin, err = a.deps.Pins.Add(r.Context(), q.Get("path"), p)
+		request.CID, err = a.deps.Resolve(r.Context(), q.Get("path"))
+	}
+	var view record.View
+	if err == nil {
+		view, err = a.deps.Pins.Add(r.Context(), record.Operator, request)
 	}
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
-	out := a.lines(w)
+	out, pin := a.lines(w), pinOf(view)
 	if wait {
 		a.followPin(r.Context(), out, pin)
 		return
@@ -171,7 +148,7 @@ func (a *Admin) followPin(ctx context.Context, out *lineWriter, pin Pin) {
 			out.send(PinLine{Pin: &pin})
 			last = pin
 		}
-		if pin.Status == "pinned" || pin.Status == "failed" {
+		if pin.Status == record.Pinned || pin.Status == record.Failed {
 			return
 		}
 		select {
@@ -179,12 +156,12 @@ func (a *Admin) followPin(ctx context.Context, out *lineWriter, pin Pin) {
 		case <-ctx.Done():
 			return
 		}
-		now, err := a.deps.Pins.Status(ctx, pin.ID)
+		now, err := a.deps.Pins.Lookup(ctx, pin.ID)
 		if err != nil {
 			out.send(PinLine{Error: bodyOf(err)})
 			return
 		}
-		pin = now[0]
+		pin = pinOf(now[0])
 	}
 }
 
@@ -195,7 +172,8 @@ func (a *Admin) listPins(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := a.lines(w)
-	count, err := a.deps.Pins.List(r.Context(), query, func(p Pin) error {
+	count, err := a.deps.Pins.Walk(r.Context(), "", query, func(v record.View) error {
+		p := pinOf(v)
 		out.buffer(PinLine{Pin: &p})
 		return context.Cause(r.Context())
 	})
@@ -207,7 +185,7 @@ func (a *Admin) listPins(w http.ResponseWriter, r *http.Request) {
 }
 
 // pinQuery reads the filters.
-func pinQuery(r *http.Request) (pq PinQuery, err error) {
+func pinQuery(r *http.Request) (pq record.Query, err error) {
 	q, err := parseQuery(r, "cid", "name", "match", "status", "before", "after", "limit")
 	if err != nil {
 		return pq, err
@@ -223,14 +201,14 @@ func pinQuery(r *http.Request) (pq PinQuery, err error) {
 		}
 		pq.CIDs = append(pq.CIDs, c)
 	}
-	if pq.Match, err = q.oneOf("match", "exact", "iexact", "partial", "ipartial"); err != nil {
+	if pq.Match, err = oneOf(q, "match", record.Exact, record.IExact, record.Partial, record.IPartial); err != nil {
 		return pq, err
 	}
 	for text := range strings.SplitSeq(q.Get("status"), ",") {
-		switch text {
+		switch status := record.Status(text); status {
 		case "":
-		case "queued", "pinning", "pinned", "failed":
-			pq.Statuses = append(pq.Statuses, text)
+		case record.Queued, record.Pinning, record.Pinned, record.Failed:
+			pq.Statuses = append(pq.Statuses, status)
 		default:
 			return pq, badRequest("status %q: expected queued, pinning, pinned or failed", clip(text))
 		}
@@ -257,10 +235,10 @@ func (q query) number(name string, otherwise, most int) (int, error) {
 	return n, nil
 }
 
-func (q query) oneOf(name string, values ...string) (string, error) {
+func oneOf[T ~string](q query, name string, values ...T) (T, error) {
 	text := q.Get(name)
 	for _, v := range values {
-		if text == v {
+		if text == string(v) {
 			return v, nil
 		}
 	}
@@ -276,38 +254,38 @@ func (a *Admin) pinStatus(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		wait, err = q.flag("wait", false)
 	}
-	var pins []Pin
+	var pins []record.View
 	if err == nil {
-		pins, err = a.deps.Pins.Status(r.Context(), chi.URLParam(r, "id"))
+		pins, err = a.deps.Pins.Lookup(r.Context(), chi.URLParam(r, "id"))
 	}
 	switch {
 	case err != nil:
 		a.fail(w, r, err)
 	case wait:
-		a.followPin(r.Context(), a.lines(w), pins[0])
+		a.followPin(r.Context(), a.lines(w), pinOf(pins[0]))
 	default:
-		writeJSON(w, http.StatusOK, PinsResult{pins})
+		writeJSON(w, http.StatusOK, pinsOf(pins))
 	}
 }
 
 func (a *Admin) removePins(w http.ResponseWriter, r *http.Request) {
-	removed, err := a.deps.Pins.Remove(r.Context(), chi.URLParam(r, "id"))
+	removed, err := a.deps.Pins.Unpin(r.Context(), chi.URLParam(r, "id"))
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, PinsResult{removed})
+	writeJSON(w, http.StatusOK, pinsOf(removed))
 }
 
 func (a *Admin) verifyPin(w http.ResponseWriter, r *http.Request) {
-	pins, err := a.deps.Pins.Status(r.Context(), chi.URLParam(r, "id"))
+	pins, err := a.deps.Pins.Lookup(r.Context(), chi.URLParam(r, "id"))
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
 	out := a.lines(w)
 	var last time.Time
-	found, err := a.deps.Pins.Verify(r.Context(), pins[0].ID, func(p PinProgress) {
+	found, err := a.deps.Pins.Verify(r.Context(), pins[0].ID, func(p record.EdgeProgress) {
 		if now := time.Now(); now.Sub(last) >= a.opts.ProgressInterval {
 			last = now
 			out.send(PinLine{Progress: &p})
@@ -317,7 +295,7 @@ func (a *Admin) verifyPin(w http.ResponseWriter, r *http.Request) {
 		out.send(PinLine{Error: bodyOf(err)})
 		return
 	}
-	out.send(PinLine{Verified: append([]PinCheck{}, found...)})
+	out.send(PinLine{Verified: append([]record.EdgeCheck{}, found...)})
 }
 
 // lines begins an answer of JSON lines.

@@ -12,50 +12,64 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
 )
 
 // pins keeps pins in memory. Each look at one brings it a step further.
 type pins struct {
 	mu   sync.Mutex
-	list []admin.Pin
+	list []record.View
 	fail bool // instead of being pinned
 }
 
 func (p *pins) find(idOrCID string) (found []int, err error) {
 	for i := range p.list {
-		if p.list[i].ID == idOrCID || p.list[i].CID == idOrCID {
+		if p.list[i].ID == idOrCID || p.list[i].CID.String() == idOrCID {
 			found = append(found, i)
 		}
 	}
 	if found == nil {
-		err = problem.With(problem.NotFound, fmt.Errorf("pin %q: no such pin", idOrCID))
+		err = problem.Errorf(problem.NotFound, "pin %q: no such pin", idOrCID)
 	}
 	return found, err
 }
 
-func (p *pins) Add(_ context.Context, target string, params admin.PinParams) (admin.Pin, error) {
-	if strings.HasPrefix(target, "/bad") {
-		return admin.Pin{}, problem.With(problem.BadRequest, errors.New("expected a CID"))
+// resolve has a CID for every path.
+func resolve(_ context.Context, path string) (cid.Cid, error) {
+	if strings.HasPrefix(path, "/bad") {
+		return cid.Undef, problem.With(problem.BadRequest, errors.New("expected a CID"))
 	}
+	return cidOf(path), nil
+}
+
+func cidOf(text string) cid.Cid {
+	mh, _ := multihash.Sum([]byte(text), multihash.SHA2_256, -1)
+	return cid.NewCidV1(cid.Raw, mh)
+}
+
+func (p *pins) Add(_ context.Context, owner string, request record.Request) (record.View, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pin := admin.Pin{ID: fmt.Sprint(len(p.list) + 1), CID: target, Name: params.Name, Replicas: params.Replicas, Status: "queued", Owner: "operator"}
+	pin := record.View{Pin: record.Pin{Request: request, ID: fmt.Sprint(len(p.list) + 1), Owner: owner}, Status: record.Queued}
 	p.list = append(p.list, pin)
 	return pin, nil
 }
 
-func (p *pins) List(_ context.Context, q admin.PinQuery, each func(admin.Pin) error) (int, error) {
+func (p *pins) Walk(_ context.Context, _ string, q record.Query, visit func(record.View) error) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
 	for _, pin := range slices.Backward(p.list) {
-		if q.Name != "" && pin.Name != q.Name || len(q.Statuses) > 0 && !slices.Contains(q.Statuses, pin.Status) {
+		if q.Name != "" && pin.Name != q.Name || !q.HasStatus(pin.Status) {
 			continue
 		}
 		if n++; q.Limit == 0 || n <= q.Limit {
-			if err := each(pin); err != nil {
+			if err := visit(pin); err != nil {
 				return n, err
 			}
 		}
@@ -63,15 +77,15 @@ func (p *pins) List(_ context.Context, q admin.PinQuery, each func(admin.Pin) er
 	return n, nil
 }
 
-func (p *pins) Status(_ context.Context, idOrCID string) ([]admin.Pin, error) {
+func (p *pins) Lookup(_ context.Context, idOrCID string) ([]record.View, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found, err := p.find(idOrCID)
-	var list []admin.Pin
+	var list []record.View
 	for _, i := range found {
-		next := map[string]string{"queued": "pinning", "pinning": "pinned"}[p.list[i].Status]
-		if next == "pinned" && p.fail {
-			next = "failed"
+		next := map[record.Status]record.Status{record.Queued: record.Pinning, record.Pinning: record.Pinned}[p.list[i].Status]
+		if next == record.Pinned && p.fail {
+			next = record.Failed
 		}
 		if next != "" {
 			p.list[i].Status = next
@@ -81,12 +95,12 @@ func (p *pins) Status(_ context.Context, idOrCID string) ([]admin.Pin, error) {
 	return list, err
 }
 
-func (p *pins) Verify(_ context.Context, id string, progress func(admin.PinProgress)) ([]admin.PinCheck, error) {
-	progress(admin.PinProgress{Edge: "here", Blocks: 1, Bytes: 10})
-	return []admin.PinCheck{{Edge: "here", Blocks: 2, Bytes: 20}, {Edge: "there", Error: "cannot be asked"}}, nil
+func (p *pins) Verify(_ context.Context, id string, progress func(record.EdgeProgress)) ([]record.EdgeCheck, error) {
+	progress(record.EdgeProgress{Edge: "here", Progress: record.Progress{Blocks: 1, Bytes: 10}})
+	return []record.EdgeCheck{{Edge: "here", Check: record.Check{Blocks: 2, Bytes: 20}}, {Edge: "there", Error: "cannot be asked"}}, nil
 }
 
-func (p *pins) Remove(_ context.Context, idOrCID string) (removed []admin.Pin, err error) {
+func (p *pins) Unpin(_ context.Context, idOrCID string) (removed []record.View, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found, err := p.find(idOrCID)
@@ -120,16 +134,16 @@ func TestPins(t *testing.T) {
 	status, body, header := ask(t, http.MethodPost, base+"?path=bafytwo&wait=true", nil)
 	var states []string
 	for _, line := range pinLines(t, body) {
-		states = append(states, line.Pin.Status)
+		states = append(states, string(line.Pin.Status))
 	}
 	if status != 200 || strings.Join(states, " ") != "queued pinning pinned" || header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("add and wait: %d %s", status, body)
 	}
 	status, body, _ = ask(t, http.MethodGet, base+"?status=pinned,failed&limit=10", nil)
-	if lines := pinLines(t, body); status != 200 || len(lines) != 2 || lines[0].Pin.CID != "bafytwo" || *lines[1].Count != 1 {
+	if lines := pinLines(t, body); status != 200 || len(lines) != 2 || lines[0].Pin.CID != cidOf("bafytwo").String() || *lines[1].Count != 1 {
 		t.Errorf("list: %d %s", status, body)
 	}
-	status, body, _ = ask(t, http.MethodGet, base+"/bafyone", nil)
+	status, body, _ = ask(t, http.MethodGet, base+"/"+cidOf("bafyone").String(), nil)
 	if status != 200 || !strings.Contains(body, `"status":"pinning"`) {
 		t.Errorf("status: %d %s", status, body)
 	}
@@ -138,7 +152,7 @@ func TestPins(t *testing.T) {
 		t.Errorf("verify: %d %s", status, body)
 	}
 	status, body, _ = ask(t, http.MethodDelete, base+"/1", nil)
-	if status != 200 || !strings.Contains(body, "bafyone") {
+	if status != 200 || !strings.Contains(body, cidOf("bafyone").String()) {
 		t.Errorf("remove: %d %s", status, body)
 	}
 	for _, bad := range []struct {

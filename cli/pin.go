@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
+	"github.com/shoal-cdn/shoal/pin/record"
 )
 
 func newPin(env Environment) *cobra.Command {
@@ -102,7 +103,7 @@ func pinFigures(p admin.Pin) (blocks, bytes int64, holders int) {
 		if e.Blocks > blocks {
 			blocks, bytes = e.Blocks, e.Bytes
 		}
-		if e.Present && e.Status == "pinned" {
+		if e.Present && e.Status == record.Pinned {
 			holders++
 		}
 	}
@@ -110,14 +111,14 @@ func pinFigures(p admin.Pin) (blocks, bytes int64, holders int) {
 }
 
 func pinSummary(p admin.Pin) string {
-	text := p.Status
+	text := string(p.Status)
 	if r := p.Info["replicas"]; r != "" {
 		text += ", " + r + " replicas"
 	}
 	if e := p.Info["edges"]; e != "" {
 		text += " on " + e
 	}
-	if p.Status != "pinned" && p.Info["reason"] != "" {
+	if p.Status != record.Pinned && p.Info["reason"] != "" {
 		text += " (" + p.Info["reason"] + ")"
 	}
 	return text
@@ -150,8 +151,11 @@ func newPinLs(env Environment) *cobra.Command {
 	return cmd
 }
 
-func (f *pinFilters) query() (q admin.PinQuery, err error) {
-	q = admin.PinQuery{Name: f.name, Match: f.match, Statuses: f.statuses, Limit: f.limit}
+func (f *pinFilters) query() (q record.Query, err error) {
+	q = record.Query{Name: f.name, Match: record.Match(f.match), Limit: f.limit}
+	for _, s := range f.statuses {
+		q.Statuses = append(q.Statuses, record.Status(s))
+	}
 	for _, text := range f.cids {
 		c, err := cid.Decode(text)
 		if err != nil {
@@ -269,8 +273,8 @@ func printPin(env Environment, p admin.Pin) error {
 func verifyPin(ctx context.Context, env Environment, edge *client.Client, idOrCID string, asJSON bool) error {
 	bar := newProgress(env, 0, asJSON)
 	bar.describe("checking")
-	done := map[string]admin.PinProgress{}
-	found, err := edge.VerifyPin(ctx, idOrCID, func(p admin.PinProgress) {
+	done := map[string]record.EdgeProgress{}
+	found, err := edge.VerifyPin(ctx, idOrCID, func(p record.EdgeProgress) {
 		done[p.Edge] = p
 		var blocks, bytes int64
 		for _, d := range done {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/shoal-cdn/shoal/printable"
 )
@@ -12,11 +13,10 @@ import (
 // and reasons are other people's.
 func printf(w io.Writer, format string, args ...any) (int, error) {
 	for i, arg := range args {
-		switch v := arg.(type) {
-		case string:
-			args[i] = printable.Escape(v)
-		case error:
+		if v, ok := arg.(error); ok {
 			args[i] = printable.Escape(v.Error())
+		} else if v := reflect.ValueOf(arg); v.Kind() == reflect.String { // a state is one, too
+			args[i] = printable.Escape(v.String())
 		}
 	}
 	return fmt.Fprintf(w, format, args...)

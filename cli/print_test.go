@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/member"
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/printable"
 	"github.com/shoal-cdn/shoal/problem"
 )
@@ -26,7 +27,7 @@ func hostile(w http.ResponseWriter, r *http.Request) {
 	pin := admin.Pin{
 		ID: nasty, CID: nasty, Name: nasty, Owner: nasty, Status: nasty, Created: time.Unix(1, 0),
 		Info: map[string]string{"replicas": nasty, "edges": nasty, "reason": nasty}, Meta: map[string]string{nasty: nasty},
-		Edges: []admin.PinEdge{{Edge: nasty, Status: nasty, Reason: nasty, Present: true}},
+		Edges: []record.EdgeShare{{Edge: nasty, Present: true, Share: record.Share{Status: nasty, Reason: nasty}}},
 	}
 	out := json.NewEncoder(w)
 	switch path := r.URL.Path; {
@@ -35,7 +36,7 @@ func hostile(w http.ResponseWriter, r *http.Request) {
 		out.Encode(admin.PinLine{Pin: &pin})
 		out.Encode(admin.PinLine{Count: &count})
 	case strings.HasSuffix(path, "/verify"):
-		out.Encode(admin.PinLine{Verified: []admin.PinCheck{{Edge: nasty, Blocks: 1}, {Edge: nasty, Error: nasty}}})
+		out.Encode(admin.PinLine{Verified: []record.EdgeCheck{{Edge: nasty, Check: record.Check{Blocks: 1}}, {Edge: nasty, Error: nasty}}})
 	case strings.HasPrefix(path, "/api/v1/pins/"):
 		out.Encode(admin.PinsResult{Pins: []admin.Pin{pin}})
 	case path == "/api/v1/swarm":

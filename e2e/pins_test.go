@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/e2e/lab"
+	"github.com/shoal-cdn/shoal/pin/record"
 )
 
 // shelves makes an origin with several sites, and a fleet of n edges in front of it.
@@ -177,7 +178,7 @@ func TestKilledWhilePinsComeAndGo(t *testing.T) {
 	r.origin.Off()
 	var pins []admin.Pin
 	e := r.Edges[0]
-	if _, err := e.Client().Pins(inTime(t), admin.PinQuery{}, func(p admin.Pin) { pins = append(pins, p) }); err != nil {
+	if _, err := e.Client().Pins(inTime(t), record.Query{}, func(p admin.Pin) { pins = append(pins, p) }); err != nil {
 		t.Fatal(err)
 	}
 	pinned := map[string]bool{}
@@ -262,7 +263,7 @@ func (r *rig) sameLists() {
 	r.t.Helper()
 	list := func(e *lab.Edge) string {
 		var ids []string
-		_, _ = e.Client().Pins(inTime(r.t), admin.PinQuery{}, func(p admin.Pin) { ids = append(ids, p.ID) })
+		_, _ = e.Client().Pins(inTime(r.t), record.Query{}, func(p admin.Pin) { ids = append(ids, p.ID) })
 		slices.Sort(ids)
 		return strings.Join(ids, " ")
 	}

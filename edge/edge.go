@@ -193,7 +193,7 @@ func (e *Edge) openGateway() (err error) {
 
 func (e *Edge) openAdmin() (err error) {
 	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
-		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e.swarm}, Pins: pins{e}, PinService: e.service, Reload: e.Reload,
+		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e.swarm}, Pins: e.pins, Resolve: e.resolve, PinService: e.service, Reload: e.Reload,
 		Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
 	return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/pin/record"
 )
 
 // until waits for a condition.
@@ -217,7 +218,7 @@ func TestPinningServiceAtTheDoor(t *testing.T) {
 	c := e.client()
 	defer c.Close()
 	var owners []string
-	n, err := c.Pins(t.Context(), admin.PinQuery{}, func(p admin.Pin) { owners = append(owners, p.Owner) })
+	n, err := c.Pins(t.Context(), record.Query{}, func(p admin.Pin) { owners = append(owners, p.Owner) })
 	if err != nil || n != 2 || slices.Compact(slices.Sorted(slices.Values(owners)))[0] == owners[0] && owners[0] == owners[1] {
 		t.Errorf("%d pins of %v, %v", n, owners, err)
 	}

@@ -30,7 +30,8 @@ func (e *Edge) Stats() admin.Stats {
 			Bytes:    sum(families["shoal_http_response_bytes_total"], nil),
 		},
 		Imports: []string{},
-		Pins:    map[string]int{},
+		Pins:    e.pins.Counts(),
+		Waiting: e.sites.Waiting(),
 	}
 	for _, source := range block.Sources {
 		from := func(l labels) bool { return l["source"] == source.String() }
@@ -40,15 +41,6 @@ func (e *Edge) Stats() admin.Stats {
 	}
 	for _, root := range e.ingest.Pins() {
 		s.Imports = append(s.Imports, root.String())
-	}
-	for status, n := range e.pins.Counts() {
-		s.Pins[string(status)] = n
-	}
-	for _, w := range e.sites.Waiting() {
-		s.Waiting = append(s.Waiting, admin.WaitingSite{
-			Site: w.Host, Live: w.Live, Release: w.Release, Since: w.Since,
-			Status: string(w.Status), Blocks: w.Blocks, Bytes: w.Bytes, Reason: w.Reason,
-		})
 	}
 	return s
 }

@@ -250,7 +250,8 @@ func (p *Pins) rejudge(r *root) judgement {
 
 // settle looks at one root and does what has to be done about it.
 func (p *Pins) settle(c cid.Cid) {
-	local, _ := p.hold.State(c)
+	state, _ := p.hold.State(c)
+	local := state.Report
 	p.own.set(c, local)
 	p.mu.Lock()
 	r := p.at(c)

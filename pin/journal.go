@@ -17,19 +17,8 @@ import (
 // entry is what an edge says of one root. An empty status says that the edge has
 // nothing to do with the root any more.
 type entry struct {
-	Root     string        `json:"root"`
-	Status   record.Status `json:"status,omitempty"`
-	Blocks   int64         `json:"blocks,omitempty"`
-	Bytes    int64         `json:"bytes,omitempty"`
-	Reason   string        `json:"reason,omitempty"`
-	Settled  bool          `json:"settled,omitempty"`
-	Unfit    bool          `json:"unfit,omitempty"`
-	Since    time.Time     `json:"since,omitzero"`
-	Verified time.Time     `json:"verified,omitzero"`
-}
-
-func (e *entry) share() Share {
-	return Share{e.Status, e.Blocks, e.Bytes, e.Reason, e.Settled, e.Unfit, e.Since, e.Verified}
+	Root string `json:"root"`
+	record.Report
 }
 
 // sum is the entry's part in a digest: the digest of a state is the XOR of the sums
@@ -82,12 +71,12 @@ func newJournal() *journal {
 }
 
 // set notes how far this edge is with a root.
-func (j *journal) set(c cid.Cid, s Share) {
-	reason := s.Reason
-	if len(reason) > maxReason {
-		reason = reason[:maxReason] + "..."
+func (j *journal) set(c cid.Cid, s record.Report) {
+	if len(s.Reason) > maxReason {
+		s.Reason = s.Reason[:maxReason] + "..."
 	}
-	e := entry{c.String(), s.Status, s.Blocks, s.Bytes, reason, s.Settled, s.Unfit, s.Since.Truncate(time.Millisecond), s.Verified.Truncate(time.Millisecond)}
+	s.Since, s.Verified = s.Since.Truncate(time.Millisecond), s.Verified.Truncate(time.Millisecond)
+	e := entry{c.String(), s}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	old := j.last[c]

@@ -67,7 +67,7 @@ func (p *Pins) open(db ds.Batching, cfg Config) error {
 	}
 	p.methods = entries.Handlers()
 	err = p.furnish(room{
-		list: entries, hold: held{shares}, fleet: cfg.Fleet, imports: cfg.Imports,
+		list: entries, hold: shares, fleet: cfg.Fleet, imports: cfg.Imports,
 		store: namespace.Wrap(db, ds.NewKey("/room")), log: cfg.Log, metrics: cfg.Metrics,
 	})
 	if err != nil {

@@ -15,25 +15,41 @@ import (
 	"github.com/shoal-cdn/shoal/work"
 )
 
-// EdgeShare is how far one edge is with a pin.
-type EdgeShare struct {
-	Edge string
-	// Assigned says that the edge is to hold it.
-	Assigned bool
-	// Present says that the edge is there now.
-	Present bool
-	Share
-}
-
-// Detail is a pin with all that is known of it.
-type Detail struct {
-	record.View
-	Edges []EdgeShare // those to hold it first, in the order of rank
-}
-
 // Lookup returns the pins that an ID or a CID means, whoever owns them, the newest
-// first. Without any the error is [record.ErrNotFound].
-func (p *Pins) Lookup(_ context.Context, idOrCID string) ([]*record.Pin, error) {
+// first, and says of each edge how far it is. Without any the error is
+// [record.ErrNotFound].
+func (p *Pins) Lookup(ctx context.Context, idOrCID string) ([]record.View, error) {
+	found, err := p.lookup(idOrCID)
+	var views []record.View
+	for _, pin := range found {
+		d, err := p.Detail(ctx, pin.ID)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, d)
+	}
+	return views, err
+}
+
+// Unpin ends the pins that an ID or a CID means, whoever owns them, and returns them as
+// they were. With an error, those that it returns have ended.
+func (p *Pins) Unpin(ctx context.Context, idOrCID string) ([]record.View, error) {
+	found, err := p.lookup(idOrCID)
+	if err != nil {
+		return nil, err
+	}
+	var views []record.View
+	for _, pin := range found {
+		view := p.view(pin)
+		if err := p.remove(ctx, pin); err != nil {
+			return views, err
+		}
+		views = append(views, view)
+	}
+	return views, nil
+}
+
+func (p *Pins) lookup(idOrCID string) ([]*record.Pin, error) {
 	if pin, ok := p.list.Get(idOrCID); ok {
 		return []*record.Pin{pin}, nil
 	}
@@ -55,12 +71,12 @@ func (p *Pins) Lookup(_ context.Context, idOrCID string) ([]*record.Pin, error) 
 }
 
 // Detail returns a pin and says of each edge how far it is.
-func (p *Pins) Detail(_ context.Context, id string) (Detail, error) {
+func (p *Pins) Detail(_ context.Context, id string) (record.View, error) {
 	pin, err := p.find("", id)
 	if err != nil {
-		return Detail{}, err
+		return record.View{}, err
 	}
-	d := Detail{View: p.view(pin)}
+	d := p.view(pin)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	r := p.roots[record.Root(pin.CID)]
@@ -84,8 +100,8 @@ func (p *Pins) Detail(_ context.Context, id string) (Detail, error) {
 	return d, nil
 }
 
-func (p *Pins) edgeShare(r *root, name string, assigned bool) EdgeShare {
-	e := EdgeShare{Edge: name, Assigned: assigned, Present: p.crew.isPresent(name), Share: r.share(name, p.crew.self.Name)}
+func (p *Pins) edgeShare(r *root, name string, assigned bool) record.EdgeShare {
+	e := record.EdgeShare{Edge: name, Assigned: assigned, Present: p.crew.isPresent(name), Share: r.share(name, p.crew.self.Name).Share}
 	if e.Status == "" {
 		e.Status = record.Queued
 	}
@@ -105,10 +121,10 @@ func (p *Pins) Counts() map[record.Status]int {
 
 // check is a verification for a sibling. It is guarded by Pins.mu.
 type check struct {
-	Progress Progress  `json:"progress"`
-	Result   *Verified `json:"result,omitempty"`
-	Error    string    `json:"error,omitempty"`
-	Done     bool      `json:"done,omitempty"`
+	Progress record.Progress `json:"progress"`
+	Result   *record.Check   `json:"result,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	Done     bool            `json:"done,omitempty"`
 	ended    time.Time
 }
 
@@ -123,17 +139,10 @@ const (
 	maxChecks = 16
 )
 
-// EdgeVerified is what a verification found on one edge.
-type EdgeVerified struct {
-	Edge string
-	Verified
-	Err error
-}
-
 // Verify has every edge that holds a pin whole read and check each block, and repair
 // what is damaged or missing. progress is called from one goroutine at a time with the
 // name of an edge.
-func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string, done Progress)) ([]EdgeVerified, error) {
+func (p *Pins) Verify(ctx context.Context, id string, progress func(record.EdgeProgress)) ([]record.EdgeCheck, error) {
 	d, err := p.Detail(ctx, id)
 	if err != nil {
 		return nil, err
@@ -141,8 +150,8 @@ func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string,
 	root := record.Root(d.CID)
 	type event struct {
 		at       int
-		progress Progress
-		result   *EdgeVerified
+		progress record.Progress
+		result   *record.EdgeCheck
 	}
 	var edges []string
 	for _, e := range d.Edges {
@@ -154,23 +163,27 @@ func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for i, name := range edges {
-		report := func(done Progress) {
+		report := func(done record.Progress) {
 			select {
 			case events <- event{at: i, progress: done}:
 			case <-ctx.Done():
 			}
 		}
 		if !p.running.Go(func() {
-			v, err := p.verifyAt(ctx, name, root, report)
+			result := record.EdgeCheck{Edge: name}
+			var err error
+			if result.Check, err = p.verifyAt(ctx, name, root, report); err != nil {
+				result.Error = err.Error()
+			}
 			select {
-			case events <- event{at: i, result: &EdgeVerified{name, v, err}}:
+			case events <- event{at: i, result: &result}:
 			case <-ctx.Done():
 			}
 		}) {
 			return nil, errClosed
 		}
 	}
-	results := make([]EdgeVerified, len(edges))
+	results := make([]record.EdgeCheck, len(edges))
 	for left := len(edges); left > 0; {
 		select {
 		case e := <-events:
@@ -178,7 +191,7 @@ func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string,
 				results[e.at] = *e.result
 				left--
 			} else {
-				progress(edges[e.at], e.progress)
+				progress(record.EdgeProgress{Edge: edges[e.at], Progress: e.progress})
 			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -192,7 +205,7 @@ func (p *Pins) Verify(ctx context.Context, id string, progress func(edge string,
 var errClosed = errors.New("this edge is stopping")
 
 // verifyAt verifies a root on one edge.
-func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress func(Progress)) (Verified, error) {
+func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress func(record.Progress)) (record.Check, error) {
 	if name == p.self() {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -205,20 +218,20 @@ func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress
 		if err := p.fleet.Call(ctx, name, verifyCall, root.String(), &c); err != nil {
 			// A connection may break and come back; the verification goes on there.
 			if failures++; failures > maxCheckFailures || work.Pause(ctx, checkEvery) != nil {
-				return Verified{}, err
+				return record.Check{}, err
 			}
 			continue
 		}
 		failures = 0
 		switch {
 		case c.Error != "":
-			return Verified{}, errors.New(c.Error)
+			return record.Check{}, errors.New(c.Error)
 		case c.Done && c.Result != nil:
 			return *c.Result, nil
 		}
 		progress(c.Progress)
 		if err := work.Pause(ctx, checkEvery); err != nil {
-			return Verified{}, err
+			return record.Check{}, err
 		}
 	}
 }
@@ -268,7 +281,7 @@ func (p *Pins) verifyForSibling(_ context.Context, _ string, request json.RawMes
 }
 
 func (p *Pins) check(root cid.Cid, c *check) {
-	result, err := p.hold.Verify(p.ctx, root, func(done Progress) {
+	result, err := p.hold.Verify(p.ctx, root, func(done record.Progress) {
 		p.mu.Lock()
 		c.Progress = done
 		p.mu.Unlock()

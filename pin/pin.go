@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-cdn/shoal/pin/database"
+	"github.com/shoal-cdn/shoal/pin/hold"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/work"
 )
@@ -34,26 +35,12 @@ type holder interface {
 	Start()
 	Hold(root cid.Cid, origins []string)
 	Let(root cid.Cid)
-	State(root cid.Cid) (Share, bool)
-	All() iter.Seq2[cid.Cid, Share]
+	State(root cid.Cid) (hold.State, bool)
+	All() iter.Seq[hold.State]
 	Settle(root cid.Cid) error
 	Lost()
-	Verify(ctx context.Context, root cid.Cid, progress func(Progress)) (Verified, error)
+	Verify(ctx context.Context, root cid.Cid, progress func(record.Progress)) (record.Check, error)
 	Close() error
-}
-
-// Progress is how far a verification is.
-type Progress struct {
-	Blocks int64 `json:"blocks"`
-	Bytes  int64 `json:"bytes"`
-}
-
-// Verified is what a verification found.
-type Verified struct {
-	Blocks   int64 `json:"blocks"`
-	Bytes    int64 `json:"bytes"`
-	Repaired int64 `json:"repaired"` // blocks that were damaged or missing and are not any more
-	Missing  int64 `json:"missing"`  // blocks that are not to be had
 }
 
 // Imports are what this edge's imports hold under names of their own. Pins take over
@@ -180,9 +167,9 @@ func (p *Pins) Start(ready <-chan struct{}) {
 func (p *Pins) load() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c, s := range p.hold.All() {
-		p.at(record.Root(c)).local = s
-		p.own.set(record.Root(c), s)
+	for s := range p.hold.All() {
+		p.at(record.Root(s.Root)).local = s.Report
+		p.own.set(record.Root(s.Root), s.Report)
 	}
 	for pin := range p.list.All() {
 		p.setPin(pin.ID, pin)

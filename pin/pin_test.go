@@ -349,7 +349,7 @@ func TestReportsHeal(t *testing.T) {
 		entry := s.entries[c]
 		delete(s.entries, c) // as if a message had been lost
 		s.digest ^= entry
-		a.edit(c, func(r *root) { r.setReport("b", Share{}) })
+		a.edit(c, func(r *root) { r.setReport("b", record.Report{}) })
 		a.mu.Unlock()
 		if got := edges[0].mustBe(v.ID, record.Pinned).Info["edges"]; got != "a" {
 			t.Errorf("held by %s", got)
@@ -366,12 +366,12 @@ func TestVerifyOnEveryEdge(t *testing.T) {
 		v := edges[0].mustAdd(w.root("site"), 3)
 		after(5 * time.Second)
 		seen := map[string]bool{}
-		found, err := edges[0].Verify(t.Context(), v.ID, func(edge string, _ Progress) { seen[edge] = true })
+		found, err := edges[0].Verify(t.Context(), v.ID, func(done record.EdgeProgress) { seen[done.Edge] = true })
 		if err != nil || len(found) != 3 || len(seen) != 3 {
 			t.Fatalf("found %+v, progress of %v, %v", found, seen, err)
 		}
 		for _, f := range found {
-			if f.Err != nil || f.Blocks != 2 {
+			if f.Error != "" || f.Blocks != 2 {
 				t.Errorf("%+v", f)
 			}
 		}
@@ -451,7 +451,7 @@ func TestManyRootsAreReported(t *testing.T) {
 		a := w.start("a")
 		for i := range roots {
 			c := w.root(fmt.Sprint(i))
-			a.own.set(c, Share{Status: record.Pinned, Blocks: int64(i), Reason: strings.Repeat("\x01", 200)})
+			a.own.set(c, record.Report{Share: record.Share{Status: record.Pinned, Blocks: int64(i), Reason: strings.Repeat("\x01", 200)}})
 		}
 		b := w.start("b")
 		known := func() int {
@@ -467,7 +467,7 @@ func TestManyRootsAreReported(t *testing.T) {
 			t.Errorf("%d of %d roots are known", n, roots)
 		}
 		for i := range maxGone + 10 {
-			a.own.set(w.root(fmt.Sprint(i)), Share{})
+			a.own.set(w.root(fmt.Sprint(i)), record.Report{})
 		}
 		after(2 * time.Second)
 		if n := known(); n != roots-maxGone-10 {

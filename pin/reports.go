@@ -85,7 +85,7 @@ func (p *Pins) sibling(name string) *sibling {
 // forget drops all that a sibling said. p.mu is held.
 func (p *Pins) forget(name string, s *sibling) {
 	for c := range s.entries {
-		p.edit(c, func(r *root) { r.setReport(name, Share{}) })
+		p.edit(c, func(r *root) { r.setReport(name, record.Report{}) })
 	}
 	p.setSites(name, s, nil)
 	s.epoch, s.seq, s.digest = 0, 0, 0
@@ -275,5 +275,5 @@ func (p *Pins) take(from string, s *sibling, c cid.Cid, e *entry) {
 	} else {
 		s.entries[c] = e.sum()
 	}
-	p.edit(c, func(r *root) { r.setReport(from, e.share()) })
+	p.edit(c, func(r *root) { r.setReport(from, e.Report) })
 }

@@ -2,34 +2,16 @@ package pin
 
 import (
 	"slices"
-	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
-// Share is how far one edge is with one root.
-type Share struct {
-	// Status is empty for an edge that has nothing to do with the root.
-	Status record.Status
-	Blocks int64
-	Bytes  int64
-	// Reason says why it failed, or what it is waiting for.
-	Reason string
-	// Settled says that the fleet had enough replicas at some time.
-	Settled bool
-	// Unfit says that it failed for a reason that lies in the content or in the room
-	// for it: nothing that is missing could change that.
-	Unfit    bool
-	Since    time.Time
-	Verified time.Time
-}
-
 // report is a share as an edge told it.
 type report struct {
 	edge string
-	Share
+	record.Report
 }
 
 // root is a DAG that somebody wants or holds. It is guarded by Pins.mu.
@@ -42,7 +24,7 @@ type root struct {
 	sites []string
 	// imported says that an import holds it on this edge; see imports.go.
 	imported bool
-	local    Share
+	local    record.Report
 	reports  []report // of siblings, by name
 	status   record.Status
 }
@@ -53,26 +35,26 @@ func (r *root) idle() bool {
 }
 
 // share returns how far an edge is.
-func (r *root) share(edge, self string) Share {
+func (r *root) share(edge, self string) record.Report {
 	if edge == self {
 		return r.local
 	}
 	for i := range r.reports {
 		if r.reports[i].edge == edge {
-			return r.reports[i].Share
+			return r.reports[i].Report
 		}
 	}
-	return Share{}
+	return record.Report{}
 }
 
 // setReport takes in what a sibling says; an empty status takes it out.
-func (r *root) setReport(edge string, s Share) {
+func (r *root) setReport(edge string, s record.Report) {
 	at := slices.IndexFunc(r.reports, func(o report) bool { return o.edge == edge })
 	switch {
 	case at >= 0 && s.Status == "":
 		r.reports = slices.Delete(r.reports, at, at+1)
 	case at >= 0:
-		r.reports[at].Share = s
+		r.reports[at].Report = s
 	case s.Status != "":
 		r.reports = append(r.reports, report{edge, s})
 	}

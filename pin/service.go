@@ -161,6 +161,7 @@ func (p *Pins) view(pin *record.Pin) record.View {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	v := record.View{Pin: *pin, Status: record.Queued, Info: map[string]string{}}
+	v.Replicas = p.replicas(pin)
 	assigned := []string{p.crew.self.Name}
 	if r := p.roots[record.Root(pin.CID)]; r != nil && r.status != "" {
 		j := p.judge(r)
@@ -178,7 +179,7 @@ func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *judge
 		info["edges"] = strings.Join(slices.Sorted(slices.Values(j.holders)), ", ")
 	}
 	reasons := map[string]string{}
-	var most Share
+	var most record.Report
 	for _, name := range j.assigned {
 		s := r.share(name, p.crew.self.Name)
 		if s.Status != record.Pinned && s.Reason != "" {

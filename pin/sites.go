@@ -30,28 +30,18 @@ func (p *Pins) SetSites(roots []cid.Cid) {
 	p.own.setSites(texts)
 }
 
-// Standing is how far the fleet is with a root.
-type Standing struct {
-	Status record.Status
-	// Reason says why it failed, or what is waited for.
-	Reason string
-	// Unfit says that it can never be pinned as things are: it does not fit, or is
-	// beyond the limits.
-	Unfit  bool
-	Blocks int64 // of the edge that is farthest
-	Bytes  int64
-}
-
-// Standing returns how far the fleet is with a root that is wanted.
-func (p *Pins) Standing(c cid.Cid) Standing {
+// Standing returns how far the fleet is with a root that is wanted: its blocks and bytes
+// are those of the edge that is farthest.
+func (p *Pins) Standing(c cid.Cid) (s record.Report) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	r := p.roots[record.Root(c)]
 	if r == nil {
-		return Standing{Status: record.Queued}
+		s.Status = record.Queued
+		return s
 	}
 	j := p.judge(r)
-	s := Standing{Status: j.status}
+	s.Status = j.status
 	for _, name := range j.assigned {
 		share := r.share(name, p.crew.self.Name)
 		if share.Status != record.Pinned && share.Reason != "" {

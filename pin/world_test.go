@@ -18,6 +18,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/member"
+	"github.com/shoal-cdn/shoal/pin/hold"
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/work"
 )
@@ -49,7 +50,7 @@ type edge struct {
 
 // disk is what an edge holds.
 type disk struct {
-	shares map[cid.Cid]Share
+	shares map[cid.Cid]record.Report
 	full   bool
 }
 
@@ -73,7 +74,7 @@ func (w *world) start(name string, change ...func(*Options)) *edge {
 	w.mu.Lock()
 	e := w.edges[name]
 	if e == nil {
-		e = &edge{name: name, world: w, store: dssync.MutexWrap(ds.NewMapDatastore()), disk: &disk{shares: map[cid.Cid]Share{}}, imports: map[cid.Cid]bool{}, opts: DefaultOptions()}
+		e = &edge{name: name, world: w, store: dssync.MutexWrap(ds.NewMapDatastore()), disk: &disk{shares: map[cid.Cid]record.Report{}}, imports: map[cid.Cid]bool{}, opts: DefaultOptions()}
 		for _, f := range change {
 			f(&e.opts)
 		}
@@ -254,16 +255,16 @@ func newMemoryHolder(e *edge) *memoryHolder {
 }
 
 func (h *memoryHolder) Start() {
-	for c, s := range h.All() {
+	for s := range h.All() {
 		if s.Status != record.Pinned {
-			h.Hold(c, nil)
+			h.Hold(s.Root, nil)
 		}
 	}
 }
 
 func (h *memoryHolder) Close() error { h.cancel(); h.wg.Wait(); return nil }
 
-func (h *memoryHolder) set(c cid.Cid, s Share) {
+func (h *memoryHolder) set(c cid.Cid, s record.Report) {
 	h.e.world.mu.Lock()
 	if s.Status == "" {
 		delete(h.e.disk.shares, c)
@@ -283,7 +284,7 @@ func (h *memoryHolder) Hold(c cid.Cid, _ []string) {
 	}
 	h.active[c] = true
 	h.wg.Go(func() {
-		h.set(c, Share{Status: record.Pinning, Blocks: 1, Bytes: 100})
+		h.set(c, record.Report{Share: record.Share{Status: record.Pinning, Blocks: 1, Bytes: 100}})
 		for work.Pause(h.ctx, time.Second) == nil {
 			w.mu.Lock()
 			wanted := h.active[c]
@@ -300,10 +301,10 @@ func (h *memoryHolder) Hold(c cid.Cid, _ []string) {
 			case !wanted:
 				return
 			case full:
-				h.set(c, Share{Status: record.Failed, Reason: "does not fit: 200 bytes needed, 100 free", Unfit: true})
+				h.set(c, record.Report{Share: record.Share{Status: record.Failed, Reason: "does not fit: 200 bytes needed, 100 free"}, Unfit: true})
 				return
 			case found:
-				h.set(c, Share{Status: record.Pinned, Blocks: 2, Bytes: 200})
+				h.set(c, record.Report{Share: record.Share{Status: record.Pinned, Blocks: 2, Bytes: 200}})
 				return
 			}
 		}
@@ -314,26 +315,26 @@ func (h *memoryHolder) Let(c cid.Cid) {
 	h.e.world.mu.Lock()
 	delete(h.active, c)
 	h.e.world.mu.Unlock()
-	h.set(c, Share{})
+	h.set(c, record.Report{})
 }
 
-func (h *memoryHolder) State(c cid.Cid) (Share, bool) {
+func (h *memoryHolder) State(c cid.Cid) (hold.State, bool) {
 	h.e.world.mu.Lock()
 	defer h.e.world.mu.Unlock()
 	s, ok := h.e.disk.shares[c]
-	return s, ok
+	return hold.State{Root: c, Report: s}, ok
 }
 
-func (h *memoryHolder) All() iter.Seq2[cid.Cid, Share] {
-	return func(yield func(cid.Cid, Share) bool) {
+func (h *memoryHolder) All() iter.Seq[hold.State] {
+	return func(yield func(hold.State) bool) {
 		h.e.world.mu.Lock()
-		all := make(map[cid.Cid]Share, len(h.e.disk.shares))
+		all := make(map[cid.Cid]record.Report, len(h.e.disk.shares))
 		for c, s := range h.e.disk.shares {
 			all[c] = s
 		}
 		h.e.world.mu.Unlock()
 		for c, s := range all {
-			if !yield(c, s) {
+			if !yield(hold.State{Root: c, Report: s}) {
 				return
 			}
 		}
@@ -345,17 +346,17 @@ func (h *memoryHolder) Lost() {}
 func (h *memoryHolder) Settle(c cid.Cid) error {
 	s, _ := h.State(c)
 	s.Settled = true
-	h.set(c, s)
+	h.set(c, s.Report)
 	return nil
 }
 
-func (h *memoryHolder) Verify(ctx context.Context, c cid.Cid, progress func(Progress)) (Verified, error) {
-	progress(Progress{Blocks: 1, Bytes: 100})
+func (h *memoryHolder) Verify(ctx context.Context, c cid.Cid, progress func(record.Progress)) (record.Check, error) {
+	progress(record.Progress{Blocks: 1, Bytes: 100})
 	s, ok := h.State(c)
 	if !ok {
-		return Verified{}, errors.New("nothing is held")
+		return record.Check{}, errors.New("nothing is held")
 	}
-	return Verified{Blocks: s.Blocks, Bytes: s.Bytes}, nil
+	return record.Check{Blocks: s.Blocks, Bytes: s.Bytes}, nil
 }
 
 // memoryFleet has all edges of the world that are up.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/pin/record"
 )
 
 // AddPin pins a CID or a path. With a progress function it returns when the pin is
@@ -33,7 +34,7 @@ func (c *Client) AddPin(ctx context.Context, target string, p admin.PinParams, p
 			}
 		}
 	})
-	if err == nil && progress != nil && last.Status != "pinned" && last.Status != "failed" {
+	if err == nil && progress != nil && last.Status != record.Pinned && last.Status != record.Failed {
 		err = fmt.Errorf("the edge broke off; pin %s goes on there: see shoal pin status %s", last.ID, last.ID)
 	}
 	return last, err
@@ -41,7 +42,7 @@ func (c *Client) AddPin(ctx context.Context, target string, p admin.PinParams, p
 
 // Pins calls each for every pin that a query selects, the newest first, and returns how
 // many these are.
-func (c *Client) Pins(ctx context.Context, q admin.PinQuery, each func(admin.Pin)) (int, error) {
+func (c *Client) Pins(ctx context.Context, q record.Query, each func(admin.Pin)) (int, error) {
 	query := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -54,8 +55,12 @@ func (c *Client) Pins(ctx context.Context, q admin.PinQuery, each func(admin.Pin
 	}
 	set("cid", strings.Join(cids, ","))
 	set("name", q.Name)
-	set("match", q.Match)
-	set("status", strings.Join(q.Statuses, ","))
+	set("match", string(q.Match))
+	var statuses []string
+	for _, s := range q.Statuses {
+		statuses = append(statuses, string(s))
+	}
+	set("status", strings.Join(statuses, ","))
 	for name, t := range map[string]time.Time{"before": q.Before, "after": q.After} {
 		if !t.IsZero() {
 			query.Set(name, t.UTC().Format(time.RFC3339Nano))
@@ -92,7 +97,7 @@ func (c *Client) RemovePin(ctx context.Context, idOrCID string) ([]admin.Pin, er
 }
 
 // VerifyPin has every edge that holds a pin read and check each block of it.
-func (c *Client) VerifyPin(ctx context.Context, idOrCID string, progress func(admin.PinProgress)) (found []admin.PinCheck, err error) {
+func (c *Client) VerifyPin(ctx context.Context, idOrCID string, progress func(record.EdgeProgress)) (found []record.EdgeCheck, err error) {
 	complete := false
 	err = c.pinLines(ctx, http.MethodPost, pinPath(idOrCID)+"/verify", nil, func(line admin.PinLine) {
 		switch {

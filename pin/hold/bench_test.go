@@ -200,7 +200,7 @@ func BenchmarkOpen(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range n {
-		s := saved{Status: record.Pinned, Blocks: 100, Bytes: 1 << 20, Since: time.Now(), Whole: true}
+		s := saved{Report: record.Report{Share: record.Share{Status: record.Pinned, Blocks: 100, Bytes: 1 << 20, Since: time.Now()}}, Whole: true}
 		if err := h.write(sumAs(cid.Raw, leafData(i)).Cid(), &s, false); err != nil {
 			b.Fatal(err)
 		}

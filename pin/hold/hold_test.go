@@ -512,9 +512,9 @@ func TestFairness(t *testing.T) {
 
 // The state on disk has the form that later versions have to read.
 func TestSavedForm(t *testing.T) {
-	s := saved{Status: record.Failed, Reason: "r", Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Needed: 2, Free: 1, Tries: 1}
+	s := saved{Report: record.Report{Share: record.Share{Status: record.Failed, Reason: "r", Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}, Needed: 2, Free: 1, Tries: 1}
 	text, err := json.Marshal(s)
-	if want := `{"status":"failed","reason":"r","since":"2026-01-02T03:04:05Z","tries":1,"needed":2,"free":1}`; err != nil || string(text) != want {
+	if want := `{"status":"failed","blocks":0,"bytes":0,"reason":"r","since":"2026-01-02T03:04:05Z","tries":1,"needed":2,"free":1}`; err != nil || string(text) != want {
 		t.Errorf("%s, %v", text, err)
 	}
 }

@@ -17,21 +17,14 @@ import (
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
-// State is how far this edge is with one root.
+// State is how far this edge is with one root. While a damaged DAG is repaired, or one
+// is walked again, its blocks and bytes are those of the best try.
 type State struct {
-	Root   cid.Cid // a CIDv1
-	Status record.Status
-	// Blocks and Bytes are what is held so far, each block once. While a damaged DAG
-	// is repaired, or one is walked again, they are those of the best try.
-	Blocks, Bytes int64
+	Root cid.Cid // a CIDv1
+	record.Report
 	// Total is how many bytes there are in all, as the root claims; 0 when it does
 	// not say. Blocks that repeat may make it too large.
 	Total int64
-	// Reason says why it failed, or what pinning waits for; empty otherwise. It is
-	// for people, and names no address.
-	Reason string
-	// Since is when the status began; to the second after a restart.
-	Since time.Time
 	// Tries is how many tries have ended without all blocks.
 	Tries int
 	// Next is when it is tried again; zero when nothing is planned or it is being tried.
@@ -41,27 +34,17 @@ type State struct {
 	Missing cid.Cid
 	// Needed and Free are bytes, of a DAG that did not fit; Needed is 0 for others.
 	Needed, Free int64
-	// Settled is whether [Holder.Settle] was called for it.
-	Settled bool
-	// Verified is when every block was last read and found to be good; zero if never.
-	Verified time.Time
 }
 
 // saved is what of a state is on disk, as JSON under the root's name.
 type saved struct {
-	Status   record.Status `json:"status"`
-	Origins  []string      `json:"origins,omitempty"`
-	Blocks   int64         `json:"blocks,omitempty"`
-	Bytes    int64         `json:"bytes,omitempty"`
-	Total    int64         `json:"total,omitempty"`
-	Reason   string        `json:"reason,omitempty"`
-	Since    time.Time     `json:"since"`
-	Tries    int           `json:"tries,omitempty"`
-	Missing  string        `json:"missing,omitempty"`
-	Needed   int64         `json:"needed,omitempty"`
-	Free     int64         `json:"free,omitempty"`
-	Settled  bool          `json:"settled,omitempty"`
-	Verified time.Time     `json:"verified,omitzero"`
+	record.Report
+	Origins []string `json:"origins,omitempty"`
+	Total   int64    `json:"total,omitempty"`
+	Tries   int      `json:"tries,omitempty"`
+	Missing string   `json:"missing,omitempty"`
+	Needed  int64    `json:"needed,omitempty"`
+	Free    int64    `json:"free,omitempty"`
 	// Lacking is since when nobody has what is missing.
 	Lacking time.Time `json:"lacking,omitzero"`
 	// Whole says that it was pinned once: it is not given up any more.
@@ -115,11 +98,7 @@ type job struct {
 
 // state returns what the entry says. The caller holds Holder.mu.
 func (e *entry) state() State {
-	s := State{
-		Root: e.root, Status: e.saved.Status, Blocks: e.saved.Blocks, Bytes: e.saved.Bytes, Total: e.saved.Total,
-		Reason: e.saved.Reason, Since: e.saved.Since, Tries: e.saved.Tries, Needed: e.saved.Needed, Free: e.saved.Free,
-		Settled: e.saved.Settled, Verified: e.saved.Verified,
-	}
+	s := State{Root: e.root, Report: e.saved.Report, Total: e.saved.Total, Tries: e.saved.Tries, Needed: e.saved.Needed, Free: e.saved.Free}
 	if s.Status != record.Pinned {
 		s.Blocks, s.Bytes = max(s.Blocks, e.blocks.Load()), max(s.Bytes, e.bytes.Load())
 	}
@@ -129,6 +108,8 @@ func (e *entry) state() State {
 	if e.saved.Missing != "" {
 		s.Missing, _ = cid.Decode(e.saved.Missing)
 	}
+	// What fails for want of a block names it.
+	s.Unfit = s.Status == record.Failed && (s.Needed > 0 || !s.Missing.Defined())
 	return s
 }
 
@@ -237,7 +218,7 @@ func known(s record.Status) error {
 func (h *Holder) newEntry(root cid.Cid) *entry {
 	return &entry{
 		root: root, owner: ownerPrefix + root.String(), at: -1,
-		saved: saved{Status: record.Queued, Since: time.Now().UTC().Truncate(time.Second)},
+		saved: saved{Report: record.Report{Share: record.Share{Status: record.Queued, Since: time.Now().UTC().Truncate(time.Second)}}},
 		pause: backoff.ExponentialBackOff{
 			InitialInterval: h.opts.RetryFirst, MaxInterval: h.opts.RetryMost,
 			Multiplier: backoff.DefaultMultiplier + 0.5, RandomizationFactor: backoff.DefaultRandomizationFactor / 2,

@@ -19,23 +19,6 @@ import (
 	"github.com/shoal-cdn/shoal/work"
 )
 
-// Progress says how far a check is.
-type Progress struct {
-	Blocks, Bytes int64 // read, or fetched again
-	Total         int64 // blocks in all
-	Repaired      int64
-	Missing       int64
-}
-
-// Verified is what a check found.
-type Verified struct {
-	Root          cid.Cid
-	Blocks, Bytes int64 // good now
-	Repaired      int64 // of them, how many were damaged or missing and were fetched again
-	Missing       int64 // damaged or missing, and not to be had; what is below them was not seen
-	FirstMissing  cid.Cid
-}
-
 // progressEvery is how often a check tells how far it is.
 const progressEvery = 200 * time.Millisecond
 
@@ -48,7 +31,7 @@ var errPreempted = errors.New("a check on demand comes first")
 // counts it.
 //
 // The error wraps [ErrNotHeld] or [ErrNotPinned] when there is nothing to check.
-func (h *Holder) Verify(ctx context.Context, root cid.Cid, progress func(Progress)) (Verified, error) {
+func (h *Holder) Verify(ctx context.Context, root cid.Cid, progress func(record.Progress)) (record.Check, error) {
 	root = dag.Canonical(root)
 	got, err := h.verify(ctx, root, progress, 0)
 	if err != nil {
@@ -59,10 +42,10 @@ func (h *Holder) Verify(ctx context.Context, root cid.Cid, progress func(Progres
 
 // verify reads at most rate bytes per second unless it is 0, which stands for a check
 // on demand.
-func (h *Holder) verify(ctx context.Context, root cid.Cid, progress func(Progress), rate int64) (Verified, error) {
+func (h *Holder) verify(ctx context.Context, root cid.Cid, progress func(record.Progress), rate int64) (record.Check, error) {
 	e, jobCtx, err := h.takePinned(ctx, root, rate == 0)
 	if err != nil {
-		return Verified{Root: root}, err
+		return record.Check{}, err
 	}
 	next := time.Time{}
 	defer func() {
@@ -77,9 +60,8 @@ func (h *Holder) verify(ctx context.Context, root cid.Cid, progress func(Progres
 
 	c := h.newChecking(e, progress, rate)
 	err = c.run(ctx)
-	got := Verified{Root: root, Blocks: c.done.Blocks, Bytes: c.done.Bytes, Repaired: c.repaired.Load(), Missing: c.missing}
+	got := record.Check{Blocks: c.done.Blocks, Bytes: c.done.Bytes, Repaired: c.repaired.Load(), Missing: c.missing}
 	if gone, ok := errors.AsType[*absence](err); ok && ctx.Err() == nil {
-		got.FirstMissing = gone.cid
 		next = time.Now()
 		return got, h.broken(e, c.missing, gone)
 	}
@@ -165,23 +147,20 @@ type checking struct {
 	h        *Holder
 	e        *entry
 	from     sources
-	progress func(Progress)
+	progress func(record.Progress)
 	rate     int64
 
 	begun, told time.Time
-	done        Progress
+	done        record.Progress
 	repaired    atomic.Int64
 	added       atomic.Int64 // references
 }
 
-func (h *Holder) newChecking(e *entry, progress func(Progress), rate int64) *checking {
+func (h *Holder) newChecking(e *entry, progress func(record.Progress), rate int64) *checking {
 	c := &checking{h: h, e: e, from: h.sources(e), progress: progress, rate: rate, begun: time.Now(), told: time.Now()}
 	if progress == nil {
-		c.progress = func(Progress) {}
+		c.progress = func(record.Progress) {}
 	}
-	h.mu.Lock()
-	c.done.Total = e.saved.Blocks
-	h.mu.Unlock()
 	reads := parallel
 	if rate > 0 {
 		reads = 1 // nobody waits for it, and visitors need the disk
@@ -195,7 +174,6 @@ func (c *checking) run(ctx context.Context) error {
 		return err
 	}
 	err := c.walk.run(ctx, c.e.root)
-	c.done.Missing = c.missing
 	c.progress(c.done)
 	return err
 }
@@ -259,7 +237,6 @@ func (c *checking) After(ctx context.Context, v dag.Visited) error {
 	}
 	if now := time.Now(); now.Sub(c.told) >= progressEvery {
 		c.told = now
-		c.done.Repaired, c.done.Missing = c.repaired.Load(), c.missing
 		c.progress(c.done)
 	}
 	if c.rate == 0 {

@@ -68,7 +68,7 @@ type Pin struct {
 // Operator owns the pins that are made at the operator's door.
 const Operator = "operator"
 
-// View is a pin as a client sees it.
+// View is a pin as a client sees it. Its Replicas are never 0.
 type View struct {
 	Pin
 	Status Status
@@ -78,6 +78,9 @@ type View struct {
 	// Delegates are multiaddrs of the edges that are to hold it, each with its peer
 	// ID at the end.
 	Delegates []string
+	// Edges says how far each edge is, those to hold it first, in the order of rank; nil
+	// where nobody asked.
+	Edges []EdgeShare
 }
 
 // Page is a part of the pins that match a [Query], the newest first.

@@ -148,7 +148,7 @@ func (f *Follower) promote(n *name, said time.Time) time.Time {
 }
 
 // grumble says now and again that a release is not live yet.
-func (f *Follower) grumble(n *name, next, live *release, s Standing, said time.Time) time.Time {
+func (f *Follower) grumble(n *name, next, live *release, s record.Report, said time.Time) time.Time {
 	now := time.Now()
 	waited := now.Sub(next.since)
 	if waited < patience || said.After(next.since.Add(patience)) && now.Sub(said) < remind {

@@ -28,20 +28,11 @@ type Names interface {
 	DNSLink(ctx context.Context, fqdn string) (path.Path, time.Duration, error)
 }
 
-// Standing is how far the fleet is with a root.
-type Standing struct {
-	Status record.Status
-	Reason string // why it failed, or what is waited for
-	// Unfit says that it can never be pinned as things are.
-	Unfit  bool
-	Blocks int64 // of the edge that is farthest
-	Bytes  int64
-}
-
 // Pins has the fleet hold what the sites of this edge show and are about to show.
 type Pins interface {
 	SetSites(roots []cid.Cid)
-	Standing(root cid.Cid) Standing
+	// Standing is how far the fleet is with a root: that of the edge that is farthest.
+	Standing(root cid.Cid) record.Report
 }
 
 // Site is a website and where its content is: /ipfs/CID, /ipns/NAME, each with a path
@@ -313,18 +304,9 @@ func join(to path.ImmutablePath, p path.Path, segments []string) (path.Immutable
 	return path.NewImmutablePath(joined)
 }
 
-// Waiting is a site with a new release that is not live yet.
-type Waiting struct {
-	Host    string
-	Live    string // path
-	Release string // path
-	Since   time.Time
-	Standing
-}
-
 // Waiting returns the sites whose newest release is not live yet, by host.
-func (f *Follower) Waiting() []Waiting {
-	var list []Waiting
+func (f *Follower) Waiting() []record.WaitingSite {
+	var list []record.WaitingSite
 	for _, n := range *f.table.Load() {
 		n.mu.Lock()
 		next := n.next
@@ -333,10 +315,14 @@ func (f *Follower) Waiting() []Waiting {
 		if next == nil || live == nil || next == live {
 			continue
 		}
+		s := f.cfg.Pins.Standing(next.root())
 		for _, host := range n.hosts {
-			list = append(list, Waiting{host, live.path.String(), next.path.String(), next.since, f.cfg.Pins.Standing(next.root())})
+			list = append(list, record.WaitingSite{
+				Site: host, Live: live.path.String(), Release: next.path.String(), Since: next.since,
+				Status: s.Status, Blocks: s.Blocks, Bytes: s.Bytes, Reason: s.Reason,
+			})
 		}
 	}
-	slices.SortFunc(list, func(a, b Waiting) int { return strings.Compare(a.Host, b.Host) })
+	slices.SortFunc(list, func(a, b record.WaitingSite) int { return strings.Compare(a.Site, b.Site) })
 	return list
 }

@@ -25,13 +25,13 @@ type world struct {
 	t      *testing.T
 	mu     sync.Mutex
 	leads  map[string]string
-	stands map[cid.Cid]Standing
+	stands map[cid.Cid]record.Report
 	sites  []cid.Cid
 	store  ds.Datastore
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, leads: map[string]string{}, stands: map[cid.Cid]Standing{}, store: dssync.MutexWrap(ds.NewMapDatastore())}
+	return &world{t: t, leads: map[string]string{}, stands: map[cid.Cid]record.Report{}, store: dssync.MutexWrap(ds.NewMapDatastore())}
 }
 
 const ttl = 10 * time.Second
@@ -68,7 +68,7 @@ func (w *world) SetSites(roots []cid.Cid) {
 	w.sites = roots
 }
 
-func (w *world) Standing(c cid.Cid) Standing {
+func (w *world) Standing(c cid.Cid) record.Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stands[c]
@@ -80,7 +80,11 @@ func (w *world) lead(name, to string) {
 	w.leads[name] = to
 }
 
-func (w *world) stand(c cid.Cid, s Standing) {
+func standing(s record.Status, reason string, unfit bool) record.Report {
+	return record.Report{Share: record.Share{Status: s, Reason: reason}, Unfit: unfit}
+}
+
+func (w *world) stand(c cid.Cid, s record.Report) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stands[c] = s
@@ -157,14 +161,14 @@ func TestAReleaseGoesLiveWhenItIsWhole(t *testing.T) {
 		w.shows(f, "/ipns/www.example.org/a/b", "/ipfs/"+first.String()+"/a/b")
 		w.wants(first)
 		w.lead("www.example.org", "/ipfs/"+second.String()+"/sub")
-		w.stand(first, Standing{Status: record.Pinned})
+		w.stand(first, standing(record.Pinned, "", false))
 		after(ttl + time.Second)
 		w.shows(f, "/ipns/WWW.example.org./a/", "/ipfs/"+first.String()+"/a/")
 		w.wants(first, second)
-		if list := f.Waiting(); len(list) != 1 || list[0].Host != "www.example.org" || list[0].Release != "/ipfs/"+second.String()+"/sub" {
+		if list := f.Waiting(); len(list) != 1 || list[0].Site != "www.example.org" || list[0].Release != "/ipfs/"+second.String()+"/sub" {
 			t.Errorf("waiting: %+v", list)
 		}
-		w.stand(second, Standing{Status: record.Pinning})
+		w.stand(second, standing(record.Pinning, "", false))
 		after(time.Hour)
 		w.shows(f, "/ipns/www.example.org", "/ipfs/"+first.String())
 
@@ -174,7 +178,7 @@ func TestAReleaseGoesLiveWhenItIsWhole(t *testing.T) {
 		f = w.follow(site)
 		w.shows(f, "/ipns/www.example.org", "/ipfs/"+first.String())
 		w.wants(first, second)
-		w.stand(second, Standing{Status: record.Pinned})
+		w.stand(second, standing(record.Pinned, "", false))
 		after(time.Second)
 		w.shows(f, "/ipns/www.example.org/a", "/ipfs/"+second.String()+"/sub/a")
 		w.wants(second)
@@ -190,15 +194,15 @@ func TestWhatCannotBePinnedIsShownAllTheSame(t *testing.T) {
 		w := newWorld(t)
 		first, second, third := root("1"), root("2"), root("3")
 		w.lead("www.example.org", "/ipfs/"+first.String())
-		w.stand(first, Standing{Status: record.Pinned})
+		w.stand(first, standing(record.Pinned, "", false))
 		f := w.follow(site)
 		after(time.Second)
 		w.lead("www.example.org", "/ipfs/"+second.String())
-		w.stand(second, Standing{Status: record.Failed, Reason: "a block was not found"})
+		w.stand(second, standing(record.Failed, "a block was not found", false))
 		after(2 * time.Hour)
 		w.shows(f, "/ipns/www.example.org", "/ipfs/"+first.String())
 		w.lead("www.example.org", "/ipfs/"+third.String())
-		w.stand(third, Standing{Status: record.Failed, Reason: "does not fit", Unfit: true})
+		w.stand(third, standing(record.Failed, "does not fit", true))
 		after(time.Minute)
 		w.shows(f, "/ipns/www.example.org", "/ipfs/"+third.String())
 		w.wants(third)
@@ -210,7 +214,7 @@ func TestSitesComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		fixed, one := root("fixed"), root("1")
-		w.stand(one, Standing{Status: record.Pinned})
+		w.stand(one, standing(record.Pinned, "", false))
 		f := w.follow(Site{Host: "a.example", Content: "/ipfs/" + fixed.String() + "/sub"}, site)
 		w.wants(fixed)
 		p, _ := path.NewPath("/ipns/www.example.org")
@@ -244,7 +248,7 @@ func TestWaitingIsMeasured(t *testing.T) {
 		w := newWorld(t)
 		first, second := root("1"), root("2")
 		w.lead("www.example.org", "/ipfs/"+first.String())
-		w.stand(first, Standing{Status: record.Pinned})
+		w.stand(first, standing(record.Pinned, "", false))
 		f := w.follow(site)
 		after(time.Second)
 		registry := prometheus.NewRegistry()
