@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 }
 
 // vocabulary are small packages of types and functions that every room may import.
-var vocabulary = []string{"block", "dag", "member", "metric", "pin/record", "printable", "problem", "work"}
+var vocabulary = []string{"block", "dag", "member", "metric", "pin/record", "printable", "problem", "task", "work"}
 
 // leaves says what the vocabulary itself may import of itself.
 var leaves = map[string][]string{"dag": {"block"}, "pin/record": {"dag", "problem"}}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/printable"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Content types of an import's body.
@@ -62,7 +63,7 @@ func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 	body := &stallReader{r: r.Body, control: out.control, stall: a.opts.StallTimeout}
 	report := out.progress
 	if quiet {
-		report = func(Progress) {}
+		report = func(task.Progress) {}
 	}
 	done, err := load(r.Context(), body, params, report)
 	if err != nil {
@@ -80,7 +81,7 @@ func (a *Admin) add(w http.ResponseWriter, r *http.Request) {
 }
 
 // addParams reads the query, and whether progress lines are unwanted.
-func addParams(r *http.Request) (p Params, quiet bool, err error) {
+func addParams(r *http.Request) (p task.Import, quiet bool, err error) {
 	q, err := parseQuery(r, "name", "pin", "wrap", "progress")
 	if err != nil {
 		return p, false, err
@@ -102,7 +103,7 @@ func addParams(r *http.Request) (p Params, quiet bool, err error) {
 	return p, !progress, nil
 }
 
-type loadFunc func(ctx context.Context, body io.Reader, p Params, progress func(Progress)) (Imported, error)
+type loadFunc func(ctx context.Context, body io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error)
 
 // loader chooses how to read the body by its type. What curl calls a body that it
 // was given no type for is taken as a tar archive, so that `tar c . | curl
@@ -123,7 +124,7 @@ func (a *Admin) loader(r *http.Request) (loadFunc, error) {
 		if boundary == "" {
 			return nil, badRequest("Content-Type %s has no boundary", TypeMultipart)
 		}
-		return func(ctx context.Context, body io.Reader, p Params, progress func(Progress)) (Imported, error) {
+		return func(ctx context.Context, body io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 			return a.deps.Import.Multipart(ctx, multipart.NewReader(body, boundary), p, progress)
 		}, nil
 	}
@@ -158,7 +159,7 @@ type lineWriter struct {
 	begun   bool
 }
 
-func (l *lineWriter) progress(p Progress) {
+func (l *lineWriter) progress(p task.Progress) {
 	if time.Since(l.last) < l.every {
 		return
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 const token = "correct-horse-battery"
@@ -243,13 +244,13 @@ func TestAdd(t *testing.T) {
 	form := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nhello world\r\n--b--\r\n"
 	for _, tc := range []struct {
 		kind, media, query, body string
-		want                     admin.Params
+		want                     task.Import
 	}{
-		{"tar", "application/x-tar", "", "hello world", admin.Params{Pin: true}},
-		{"tar", "", "?pin=false", "hello world", admin.Params{}},
-		{"tar", "application/x-www-form-urlencoded", "?wrap=1&name=my%20site", "hello world", admin.Params{Pin: true, Wrap: true, Name: "my site"}},
-		{"car", "application/vnd.ipld.car; version=1", "?pin=true&progress=false", "hello world", admin.Params{Pin: true}},
-		{"form", "multipart/form-data; boundary=b", "", form, admin.Params{Pin: true}},
+		{"tar", "application/x-tar", "", "hello world", task.Import{Pin: true}},
+		{"tar", "", "?pin=false", "hello world", task.Import{}},
+		{"tar", "application/x-www-form-urlencoded", "?wrap=1&name=my%20site", "hello world", task.Import{Pin: true, Wrap: true, Name: "my site"}},
+		{"car", "application/vnd.ipld.car; version=1", "?pin=true&progress=false", "hello world", task.Import{Pin: true}},
+		{"form", "multipart/form-data; boundary=b", "", form, task.Import{Pin: true}},
 	} {
 		t.Run(tc.kind+tc.query, func(t *testing.T) {
 			c := newContent()
@@ -483,9 +484,9 @@ func TestPurge(t *testing.T) {
 	c := newContent()
 	var gotPath string
 	var gotUnpin bool
-	c.forget = func(path string, unpin bool) (admin.Purged, error) {
+	c.forget = func(path string, unpin bool) (task.PurgeResult, error) {
 		gotPath, gotUnpin = path, unpin
-		return admin.Purged{CID: someCID, Blocks: 3, Bytes: 4, Kept: 5}, nil
+		return task.PurgeResult{CID: someCID.String(), Purged: task.Purged{Removed: 3, Bytes: 4, Kept: 5}}, nil
 	}
 	d := open(t, c, nil)
 	status, body, _ := ask(t, "POST", d.url+"/api/v1/purge?unpin=true&path=/ipfs/"+someCID.String()+"/a%20b", nil)
@@ -495,8 +496,8 @@ func TestPurge(t *testing.T) {
 	if gotPath != "/ipfs/"+someCID.String()+"/a b" || !gotUnpin {
 		t.Errorf("asked for %q, unpin %t", gotPath, gotUnpin)
 	}
-	c.forget = func(string, bool) (admin.Purged, error) {
-		return admin.Purged{}, problem.With("PINNED", errors.New("use unpin=true"))
+	c.forget = func(string, bool) (task.PurgeResult, error) {
+		return task.PurgeResult{}, problem.With("PINNED", errors.New("use unpin=true"))
 	}
 	status, body, _ = ask(t, "POST", d.url+"/api/v1/purge?path=x", nil)
 	wantError(t, status, body, 409, "PINNED", "unpin=true")
@@ -507,7 +508,7 @@ func TestPurge(t *testing.T) {
 		status, body, _ = ask(t, "POST", d.url+"/api/v1/purge"+q, nil)
 		wantError(t, status, body, 400, "BAD_REQUEST", "")
 	}
-	c.forget = func(string, bool) (admin.Purged, error) { panic("secret detail") }
+	c.forget = func(string, bool) (task.PurgeResult, error) { panic("secret detail") }
 	status, body, _ = ask(t, "POST", d.url+"/api/v1/purge?path=x", nil)
 	wantError(t, status, body, 500, "INTERNAL_SERVER_ERROR", "the log")
 	if strings.Contains(body, "secret") {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Deps are the rooms behind the door. All of it may be called from many
@@ -18,9 +19,9 @@ import (
 type Deps struct {
 	// Import takes content in.
 	Import Importer
-	// Purge forgets what path (a CID, or /ipfs/CID/path) names; with unpin also
-	// when an import keeps it.
-	Purge func(ctx context.Context, path string, unpin bool) (Purged, error)
+	// Purge has this edge forget what path (a CID, or /ipfs/CID/path) names; with unpin
+	// also when an import or a pin of the operator's keeps it.
+	Purge func(ctx context.Context, path string, unpin bool) (task.PurgeResult, error)
 	// Fleet is this edge's fleet, if only of one.
 	Fleet Fleet
 	// Pins are the fleet's.
@@ -30,7 +31,7 @@ type Deps struct {
 	// PinService is the pinning service at /pins; it alone may be nil.
 	PinService http.Handler
 	// Reload reads the settings again and puts in force what can be.
-	Reload func() (ReloadResult, error)
+	Reload func() (task.Reloaded, error)
 	// Stats returns the figures of this moment.
 	Stats func() Stats
 	// Ready returns nil when this edge serves, else the reason in an operator's words;
@@ -46,42 +47,9 @@ type Deps struct {
 // progress (never nil) from the goroutine that called it, and leaves nothing
 // protected when it fails or when ctx ends.
 type Importer interface {
-	Tar(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Imported, error)
-	Multipart(ctx context.Context, r *multipart.Reader, p Params, progress func(Progress)) (Imported, error)
-	CAR(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Imported, error)
-}
-
-// Params say what to do with an import.
-type Params struct {
-	Pin  bool   // make a pin of it
-	Name string // a label for people
-	Wrap bool   // put the root into a folder
-}
-
-// Progress counts what an import has taken in so far.
-type Progress struct {
-	Bytes  int64 `json:"bytes"`
-	Files  int64 `json:"files"`
-	Blocks int64 `json:"blocks"`
-}
-
-// Imported is a complete import.
-type Imported struct {
-	CID    cid.Cid
-	Roots  []cid.Cid // all of them; a CAR may have several
-	Bytes  int64
-	Files  int64
-	Blocks int64
-	Pins   []string // IDs of the pins that were made of the roots
-}
-
-// Purged says what a purge removed, and how many blocks it left because something
-// else holds them.
-type Purged struct {
-	CID    cid.Cid
-	Blocks int64
-	Bytes  int64
-	Kept   int64
+	Tar(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error)
+	Multipart(ctx context.Context, r *multipart.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error)
+	CAR(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error)
 }
 
 // AddResult is the last line of a successful import.
@@ -99,37 +67,9 @@ type AddResult struct {
 
 // AddLine is one line of the answer to an import: one of the three.
 type AddLine struct {
-	Progress *Progress     `json:"progress,omitempty"`
+	Progress *task.Progress     `json:"progress,omitempty"`
 	Error    *problem.Body `json:"error,omitempty"`
 	*AddResult
-}
-
-// PurgeResult is the answer to a purge.
-type PurgeResult struct {
-	CID     string `json:"cid"`
-	Removed int64  `json:"removed"` // blocks
-	Bytes   int64  `json:"bytes"`
-	Kept    int64  `json:"kept"` // blocks that something else holds
-	// Fleet says how the siblings fared, if they were asked.
-	Fleet []SiblingPurge `json:"fleet,omitempty"`
-}
-
-// ReloadResult is the answer to a reload: what was put in force, and what was changed
-// and needs a restart.
-type ReloadResult struct {
-	Changed      []SettingChange `json:"changed"`
-	NeedsRestart []SettingChange `json:"needs_restart"`
-}
-
-// SettingChange is a setting that is another one than before. A single value has From
-// and To; a list has the entries that went and came, or none when only their order
-// changed. Secrets are masked.
-type SettingChange struct {
-	Key     string   `json:"key"`
-	From    string   `json:"from,omitempty"`
-	To      string   `json:"to,omitempty"`
-	Removed []string `json:"removed,omitempty"`
-	Added   []string `json:"added,omitempty"`
 }
 
 // Stats are the figures of one moment. Counters count from the start of the process.

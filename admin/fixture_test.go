@@ -23,6 +23,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,34 +31,34 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // content is an importer that keeps the digest of what came, in memory.
 type content struct {
 	mu       sync.Mutex
-	kept     map[cid.Cid]admin.Params
+	kept     map[cid.Cid]task.Import
 	kinds    []string
 	gate     chan struct{} // when set, imports wait for it before they read
 	waits    chan struct{} // gets a value for each import that waits
 	fail     error         // returned after the body was read
-	forget   func(path string, unpin bool) (admin.Purged, error)
+	forget   func(path string, unpin bool) (task.PurgeResult, error)
 	ready    error
 	note     string
 	stats    admin.Stats
-	reloaded admin.ReloadResult
+	reloaded task.Reloaded
 	roots    int
 	pins     pins
 }
 
-func newContent() *content { return &content{kept: map[cid.Cid]admin.Params{}, roots: 1} }
+func newContent() *content { return &content{kept: map[cid.Cid]task.Import{}, roots: 1} }
 
-func (c *content) take(ctx context.Context, kind string, r io.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
+func (c *content) take(ctx context.Context, kind string, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	if c.gate != nil {
 		c.waits <- struct{}{}
 		select {
 		case <-c.gate:
 		case <-ctx.Done():
-			return admin.Imported{}, context.Cause(ctx)
+			return task.Imported{}, context.Cause(ctx)
 		}
 	}
 	h := sha256.New()
 	buf := make([]byte, 32<<10)
-	var done admin.Progress
+	var done task.Progress
 	for {
 		n, err := r.Read(buf)
 		h.Write(buf[:n])
@@ -68,15 +69,15 @@ func (c *content) take(ctx context.Context, kind string, r io.Reader, p admin.Pa
 			break
 		}
 		if err != nil {
-			return admin.Imported{}, fmt.Errorf("read the body: %w", err)
+			return task.Imported{}, fmt.Errorf("read the body: %w", err)
 		}
 	}
 	if c.fail != nil {
-		return admin.Imported{}, c.fail
+		return task.Imported{}, c.fail
 	}
 	mh, err := multihash.Encode(h.Sum(nil), multihash.SHA2_256)
 	if err != nil {
-		return admin.Imported{}, err
+		return task.Imported{}, err
 	}
 	root := cid.NewCidV1(cid.Raw, mh)
 	c.mu.Lock()
@@ -87,21 +88,21 @@ func (c *content) take(ctx context.Context, kind string, r io.Reader, p admin.Pa
 	for i := range roots {
 		roots[i] = root
 	}
-	return admin.Imported{CID: root, Roots: roots, Bytes: done.Bytes, Blocks: done.Blocks, Files: 1}, nil
+	return task.Imported{CID: root, Roots: roots, Progress: task.Progress{Bytes: done.Bytes, Blocks: done.Blocks, Files: 1}}, nil
 }
 
-func (c *content) Tar(ctx context.Context, r io.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
+func (c *content) Tar(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	return c.take(ctx, "tar", r, p, progress)
 }
 
-func (c *content) CAR(ctx context.Context, r io.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
+func (c *content) CAR(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	return c.take(ctx, "car", r, p, progress)
 }
 
-func (c *content) Multipart(ctx context.Context, r *multipart.Reader, p admin.Params, progress func(admin.Progress)) (admin.Imported, error) {
+func (c *content) Multipart(ctx context.Context, r *multipart.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	part, err := r.NextPart()
 	if err != nil {
-		return admin.Imported{}, problem.With("BAD_REQUEST", err)
+		return task.Imported{}, problem.With("BAD_REQUEST", err)
 	}
 	return c.take(ctx, "form", part, p, progress)
 }
@@ -115,8 +116,12 @@ func (c *content) Where(_ context.Context, id cid.Cid) (member.Whereabouts, erro
 	return member.Whereabouts{CID: id.String(), Homes: []string{"there", "here"}, Holders: []string{"there"}, Silent: []string{}}, nil
 }
 
-func (c *content) Purge(_ context.Context, path string, unpin bool) []admin.SiblingPurge {
-	return []admin.SiblingPurge{{Edge: "there", Removed: 3, Bytes: 300}}
+func (c *content) Call(_ context.Context, member, method string, _, response any) error {
+	if member != "there" || method != "purge" {
+		return fmt.Errorf("call of %s at %s", method, member)
+	}
+	*response.(*task.Purged) = task.Purged{Removed: 3, Bytes: 300}
+	return nil
 }
 
 func (c *content) deps() admin.Deps {
@@ -124,16 +129,16 @@ func (c *content) deps() admin.Deps {
 	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "shoal_test_total", Help: "A counter."}))
 	return admin.Deps{
 		Import: c,
-		Purge: func(_ context.Context, path string, unpin bool) (admin.Purged, error) {
+		Purge: func(_ context.Context, path string, unpin bool) (task.PurgeResult, error) {
 			if c.forget == nil {
-				return admin.Purged{}, problem.With("NOT_FOUND", errors.New(path+" is not on this edge"))
+				return task.PurgeResult{}, problem.With("NOT_FOUND", errors.New(path+" is not on this edge"))
 			}
 			return c.forget(path, unpin)
 		},
 		Fleet:    c,
 		Pins:     &c.pins,
 		Resolve:  resolve,
-		Reload:   func() (admin.ReloadResult, error) { return c.reloaded, c.fail },
+		Reload:   func() (task.Reloaded, error) { return c.reloaded, c.fail },
 		Stats:    func() admin.Stats { return c.stats },
 		Ready:    func() (string, error) { return c.note, c.ready },
 		URL:      func(root cid.Cid) string { return "http://localhost:8080/ipfs/" + root.String() },

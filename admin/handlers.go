@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok") }
@@ -41,33 +42,29 @@ func (a *Admin) purge(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, result)
 }
 
-func (a *Admin) purged(r *http.Request) (PurgeResult, error) {
+func (a *Admin) purged(r *http.Request) (task.PurgeResult, error) {
 	query, err := parseQuery(r, "path", "unpin", "fleet")
 	if err != nil {
-		return PurgeResult{}, err
+		return task.PurgeResult{}, err
 	}
 	unpin, err := query.flag("unpin", false)
 	if err != nil {
-		return PurgeResult{}, err
+		return task.PurgeResult{}, err
 	}
 	everywhere, err := query.flag("fleet", false)
 	if err != nil {
-		return PurgeResult{}, err
+		return task.PurgeResult{}, err
 	}
 	path := query.Get("path")
 	if path == "" {
-		return PurgeResult{}, badRequest("path is missing: expected a CID or /ipfs/CID/path")
+		return task.PurgeResult{}, badRequest("path is missing: expected a CID or /ipfs/CID/path")
 	}
-	done, err := a.deps.Purge(r.Context(), path, unpin)
+	result, err := a.deps.Purge(r.Context(), path, unpin)
 	if err != nil && !(everywhere && reasonOf(err) == problem.NotFound) {
-		return PurgeResult{}, err
-	}
-	result := PurgeResult{Removed: done.Blocks, Bytes: done.Bytes, Kept: done.Kept}
-	if done.CID.Defined() {
-		result.CID = done.CID.String()
+		return task.PurgeResult{}, err
 	}
 	if everywhere {
-		result.Fleet = a.deps.Fleet.Purge(r.Context(), path, unpin)
+		result.Fleet = a.purgeSiblings(r.Context(), purgeRequest{path, unpin})
 	}
 	return result, nil
 }

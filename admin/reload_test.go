@@ -9,13 +9,14 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestReload(t *testing.T) {
 	c := newContent()
-	c.reloaded = admin.ReloadResult{
-		Changed:      []admin.SettingChange{{Key: "sites", Added: []string{"{host: a.example.org, content: dnslink}"}}},
-		NeedsRestart: []admin.SettingChange{{Key: "data", From: "./data", To: "/data"}},
+	c.reloaded = task.Reloaded{
+		Changed:      []task.Change{{Key: "sites", Added: []string{"{host: a.example.org, content: dnslink}"}}},
+		NeedsRestart: []task.Change{{Key: "data", From: "./data", To: "/data"}},
 	}
 	d := open(t, c, nil)
 	status, body, _ := ask(t, http.MethodPost, d.url+"/api/v1/reload", nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // The client and the door, over a real connection.
@@ -30,10 +31,10 @@ func TestClientAdds(t *testing.T) {
 	c := newContent()
 	d := open(t, c, func(o *admin.Options) { o.Token = token; o.ProgressInterval = time.Millisecond })
 	const size = 64 << 20
-	var last admin.Progress
+	var last task.Progress
 	calls := 0
-	res, err := dial(t, d, token).Add(t.Context(), admin.TypeTar, io.LimitReader(zeros{}, size), admin.Params{Pin: true, Name: "zeros"},
-		func(p admin.Progress) { last = p; calls++ })
+	res, err := dial(t, d, token).Add(t.Context(), admin.TypeTar, io.LimitReader(zeros{}, size), task.Import{Pin: true, Name: "zeros"},
+		func(p task.Progress) { last = p; calls++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestClientSeesErrors(t *testing.T) {
 	c := newContent()
 	d := open(t, c, func(o *admin.Options) { o.Token = token })
 	add := func(c *client.Client, kind string) error {
-		_, err := c.Add(t.Context(), kind, io.LimitReader(zeros{}, 8<<20), admin.Params{}, nil)
+		_, err := c.Add(t.Context(), kind, io.LimitReader(zeros{}, 8<<20), task.Import{}, nil)
 		return err
 	}
 	if err := add(dial(t, d, "wrong"), admin.TypeTar); err == nil || !strings.Contains(err.Error(), "--token") {
@@ -82,7 +83,7 @@ func TestClientThatLeavesEndsTheImport(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	pr, pw := io.Pipe()
 	go func() { _, _ = pw.Write(make([]byte, 1<<20)) }()
-	_, err := dial(t, d, "").Add(ctx, admin.TypeTar, pr, admin.Params{}, func(admin.Progress) { cancel() })
+	_, err := dial(t, d, "").Add(ctx, admin.TypeTar, pr, task.Import{}, func(task.Progress) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // What the admin API takes.
@@ -69,11 +70,11 @@ func (f *addFlags) run(ctx context.Context, env Environment, paths []string) err
 	defer body.Close()
 
 	bar := newProgress(env, total, f.quiet || f.json)
-	params := admin.Params{Pin: !f.noPin, Name: f.name, Wrap: f.wrap}
-	result, err := edge.Add(ctx, contentType, body, params, func(p admin.Progress) {
+	params := task.Import{Pin: !f.noPin, Name: f.name, Wrap: f.wrap}
+	result, err := edge.Add(ctx, contentType, body, params, func(p task.Progress) {
 		bar.show(p)
 		if f.json {
-			_ = encoder(env.Out).Encode(map[string]admin.Progress{"progress": p})
+			_ = encoder(env.Out).Encode(map[string]task.Progress{"progress": p})
 		}
 	})
 	bar.finish()

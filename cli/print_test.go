@@ -16,6 +16,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/printable"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // nasty is a name that clears a screen, rings, ends a line, sets a colour in one character
@@ -47,11 +48,11 @@ func hostile(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		out.Encode(problem.Answer{Error: problem.Body{Reason: problem.NotFound, Details: nasty}})
 	case path == "/api/v1/purge":
-		out.Encode(admin.PurgeResult{CID: nasty, Fleet: []admin.SiblingPurge{{Edge: nasty}, {Edge: nasty, Error: nasty}}})
+		out.Encode(task.PurgeResult{CID: nasty, Fleet: []task.SiblingPurge{{Edge: nasty}, {Edge: nasty, Error: nasty}}})
 	case path == "/api/v1/add":
 		out.Encode(admin.AddLine{AddResult: &admin.AddResult{CID: nasty, Name: nasty, URL: nasty, Pinned: true, Pins: []string{nasty}}})
 	case path == "/api/v1/reload":
-		out.Encode(admin.ReloadResult{Changed: []admin.SettingChange{{Key: nasty, From: nasty, To: nasty}}})
+		out.Encode(task.Reloaded{Changed: []task.Change{{Key: nasty, From: nasty, To: nasty}}})
 	}
 }
 

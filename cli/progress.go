@@ -7,8 +7,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/printable"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // progress draws how far something has come: on a terminal, and nowhere else.
@@ -34,7 +34,7 @@ func newProgress(env Environment, total int64, quiet bool) *progress {
 	)}
 }
 
-func (p *progress) show(done admin.Progress) {
+func (p *progress) show(done task.Progress) {
 	p.at(fmt.Sprintf("%s files, %s blocks", humanize.Comma(done.Files), humanize.Comma(done.Blocks)), done.Bytes)
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/shoal-cdn/shoal/admin"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func newPurge(env Environment) *cobra.Command {
@@ -47,7 +47,7 @@ What an origin still has is fetched again when somebody asks for it.`,
 
 // printPurge prints what each edge forgot. An edge that could not be asked still has
 // it, so that is a failure.
-func printPurge(env Environment, path string, r admin.PurgeResult) error {
+func printPurge(env Environment, path string, r task.PurgeResult) error {
 	kept := ""
 	if r.Kept > 0 {
 		kept = fmt.Sprintf("; %s stay because other pinned content shares them", humanize.Comma(r.Kept))

@@ -7,8 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/shoal-cdn/shoal/admin"
-	"github.com/shoal-cdn/shoal/config"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func newReload(env Environment) *cobra.Command {
@@ -42,21 +41,17 @@ Settings that are wrong change nothing: exit 1 and one line that says why.`,
 	return cmd
 }
 
-func printReload(env Environment, r admin.ReloadResult) error {
+func printReload(env Environment, r task.Reloaded) error {
 	var text strings.Builder
 	for _, c := range r.Changed {
-		printf(&text, "changed        %s\n", describe(c))
+		printf(&text, "changed        %s\n", c.String())
 	}
 	for _, c := range r.NeedsRestart {
-		printf(&text, "needs restart  %s\n", describe(c))
+		printf(&text, "needs restart  %s\n", c.String())
 	}
 	if text.Len() == 0 {
 		text.WriteString("nothing changed\n")
 	}
 	_, err := io.WriteString(env.Out, text.String())
 	return err
-}
-
-func describe(c admin.SettingChange) string {
-	return config.Change{Key: c.Key, From: c.From, To: c.To, Removed: c.Removed, Added: c.Added}.String()
 }

@@ -7,38 +7,30 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// Change is one setting that is another one than before. Secrets in it are masked.
-type Change struct {
-	// Key is the setting, such as gateway.max_requests.
-	Key string
-	// From and To are what a single value was and is.
-	From, To string
-	// Removed and Added are the entries of a list that went and came. Both are empty
-	// when only their order changed.
-	Removed, Added []string
-	// Live reports whether a running edge takes the setting over.
-	Live bool
-}
+	"github.com/shoal-cdn/shoal/task"
+)
 
 // Reload returns the settings that a running edge has after a reload: those of next,
 // with what needs a restart left as it is in running; and all that differs between
-// the two, in the order of [Config]'s fields. The result may be invalid although both
+// the two, in the order of [Config]'s fields, secrets masked. The result may be invalid although both
 // are valid, because it has some settings of each.
-func Reload(running, next *Config) (Config, []Change) {
+func Reload(running, next *Config) (Config, task.Reloaded) {
 	result := *next
 	was, is, out := reflect.ValueOf(running).Elem(), reflect.ValueOf(next).Elem(), reflect.ValueOf(&result).Elem()
-	var changes []Change
+	changes := task.Reloaded{Changed: []task.Change{}, NeedsRestart: []task.Change{}} // not null as JSON
 	each("", was.Type(), nil, func(key string, index []int, live bool) {
 		from, to := was.FieldByIndex(index), is.FieldByIndex(index)
 		if !live {
 			out.FieldByIndex(index).Set(from)
 		}
-		if same(from, to) {
-			return
+		switch {
+		case same(from, to):
+		case live:
+			changes.Changed = append(changes.Changed, compare(key, from, to))
+		default:
+			changes.NeedsRestart = append(changes.NeedsRestart, compare(key, from, to))
 		}
-		changes = append(changes, compare(key, from, to, live))
 	})
 	return result, changes
 }
@@ -78,8 +70,8 @@ func same(a, b reflect.Value) bool {
 	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
-func compare(key string, from, to reflect.Value, live bool) Change {
-	c := Change{Key: key, Live: live}
+func compare(key string, from, to reflect.Value) task.Change {
+	c := task.Change{Key: key}
 	if from.Kind() != reflect.Slice {
 		c.From, c.To = text(from), text(to)
 		return c
@@ -128,31 +120,6 @@ func text(v reflect.Value) string {
 func quoted(s string) string {
 	if strings.ContainsAny(s, ",{}[]#\"'") || strings.Contains(s, ": ") {
 		return strconv.Quote(s)
-	}
-	return s
-}
-
-// String returns the change on one line.
-func (c Change) String() string {
-	switch {
-	case len(c.Added)+len(c.Removed) > 0:
-		var parts []string
-		for _, s := range c.Removed {
-			parts = append(parts, "-"+s)
-		}
-		for _, s := range c.Added {
-			parts = append(parts, "+"+s)
-		}
-		return c.Key + ": " + strings.Join(parts, " ")
-	case c.From == c.To:
-		return c.Key + ": changed"
-	}
-	return fmt.Sprintf("%s: %s -> %s", c.Key, orNone(c.From), orNone(c.To))
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return `""`
 	}
 	return s
 }

@@ -26,25 +26,24 @@ func TestReloadTakesOverWhatIsLive(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	var lines []string
-	for _, c := range changes {
-		kind := "restart "
-		if c.Live {
-			kind = "live "
-		}
-		lines = append(lines, kind+c.String())
+	for _, c := range changes.NeedsRestart {
+		lines = append(lines, "restart "+c.String())
+	}
+	for _, c := range changes.Changed {
+		lines = append(lines, "live "+c.String())
 	}
 	wantLines := []string{
 		"restart data: ./data -> /elsewhere",
 		"restart gateway.listen: :8080 -> :9090",
+		"restart cache.disk: 10GiB -> 1TiB",
+		`restart swarm.secret: "" -> ********`,
+		"restart log.format: text -> json",
 		"live gateway.max_requests: 4096 -> 7",
 		"live sites: +{host: www.example.org, content: dnslink}",
 		"live cache.memory: 256MiB -> 1GiB",
-		"restart cache.disk: 10GiB -> 1TiB",
-		`restart swarm.secret: "" -> ********`,
 		"live origins: +{type: gateway, url: https://me:xxxxx@gateway.example, token: ********}",
 		`live admin.token: "" -> ********`,
 		"live log.level: info -> debug",
-		"restart log.format: text -> json",
 	}
 	if !reflect.DeepEqual(lines, wantLines) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(wantLines, "\n"))
@@ -57,7 +56,7 @@ func TestReloadTakesOverWhatIsLive(t *testing.T) {
 func TestReloadOfTheSame(t *testing.T) {
 	running, next := Default(), Default()
 	next.Sites, next.Gateway.TrustedProxies = []Site{}, []string{}
-	if _, changes := Reload(&running, &next); len(changes) != 0 {
+	if _, changes := Reload(&running, &next); len(changes.Changed)+len(changes.NeedsRestart) != 0 {
 		t.Errorf("changes: %v", changes)
 	}
 }
@@ -75,8 +74,8 @@ func TestReloadOfLists(t *testing.T) {
 		running, next := Default(), Default()
 		running.Sites, next.Sites = tc.from, tc.to
 		_, changes := Reload(&running, &next)
-		if len(changes) != 1 || changes[0].String() != tc.want {
-			t.Errorf("%s: got %v, want %s", name, changes, tc.want)
+		if len(changes.Changed) != 1 || changes.Changed[0].String() != tc.want {
+			t.Errorf("%s: got %v, want %s", name, changes.Changed, tc.want)
 		}
 	}
 }
@@ -86,7 +85,7 @@ func TestReloadOfASecret(t *testing.T) {
 	running, next := Default(), Default()
 	running.Admin.Token, next.Admin.Token = "one", "two"
 	got, changes := Reload(&running, &next)
-	if len(changes) != 1 || changes[0].String() != "admin.token: changed" || got.Admin.Token != "two" {
+	if len(changes.Changed) != 1 || changes.Changed[0].String() != "admin.token: changed" || got.Admin.Token != "two" {
 		t.Errorf("got %v", changes)
 	}
 }

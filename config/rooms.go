@@ -11,6 +11,7 @@ import (
 	"github.com/shoal-cdn/shoal/names"
 	"github.com/shoal-cdn/shoal/origin"
 	"github.com/shoal-cdn/shoal/pin"
+	"github.com/shoal-cdn/shoal/pin/release"
 	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
@@ -151,6 +152,21 @@ func (c *Config) PinOptions() pin.Options {
 	o.Grace = time.Duration(c.Pin.Grace)
 	o.Hold.GiveUp = time.Duration(c.Pin.GiveUp)
 	return o
+}
+
+// SitesToPin returns the sites whose releases are followed and pinned.
+func (c *Config) SitesToPin() (list []release.Site) {
+	if !c.Pin.Sites {
+		return nil
+	}
+	for _, s := range c.Sites {
+		content := s.Content
+		if content == "dnslink" {
+			content = "/ipns/" + s.Host
+		}
+		list = append(list, release.Site{Host: s.Host, Content: content})
+	}
+	return list
 }
 
 // PinServiceOptions returns what the pinning service is built from.

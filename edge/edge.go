@@ -30,6 +30,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/service"
 	"github.com/shoal-cdn/shoal/swarm"
 	"github.com/shoal-cdn/shoal/swarm/placement"
+	"github.com/shoal-cdn/shoal/task"
 	"github.com/shoal-cdn/shoal/work"
 )
 
@@ -158,7 +159,6 @@ func (e *Edge) openSwarm() (err error) {
 	}
 	e.onClose(e.swarm.Close)
 	e.cache.Connect(e.swarm)
-	e.swarm.Handle(purgeCall, e.purgeForSibling)
 	return nil
 }
 
@@ -181,7 +181,7 @@ func (e *Edge) openNames() (err error) {
 
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.config().GatewayOptions(), gateway.Deps{
-		Blocks: e.cache, Names: e.sites, Pins: pinned{e.store, e.pins}, Memory: e.cache,
+		Blocks: e.cache, Names: e.sites, Pins: e.pins, Memory: e.cache,
 		Log: e.room("gateway"), Registry: e.metrics,
 	})
 	if err != nil {
@@ -192,11 +192,24 @@ func (e *Edge) openGateway() (err error) {
 }
 
 func (e *Edge) openAdmin() (err error) {
+	resolver := ingest.Resolver{Blocks: e.cache, Names: e.names.Resolve, Timeout: func() time.Duration { return time.Duration(e.config().Gateway.RetrievalTimeout) }}
 	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
-		Import: importer{e}, Purge: e.purgeHere, Fleet: fleet{e.swarm}, Pins: e.pins, Resolve: e.resolve, PinService: e.service, Reload: e.Reload,
+		Import: e.ingest, Purge: e.purge, Fleet: e.swarm, Pins: e.pins, Resolve: resolver.Resolve, PinService: e.service, Reload: e.Reload,
 		Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
 	}, e.room("admin"))
-	return err
+	if err != nil {
+		return err
+	}
+	for method, handler := range e.admin.Handlers() {
+		e.swarm.Handle(method, handler)
+	}
+	return nil
+}
+
+// purge makes this edge forget what a path names.
+func (e *Edge) purge(ctx context.Context, path string, unpin bool) (task.PurgeResult, error) {
+	defer e.gateway.Forget() // whatever was deleted, even when something could not be
+	return e.ingest.Purge(ctx, e.cache, path, unpin)
 }
 
 func (e *Edge) listen() (err error) {

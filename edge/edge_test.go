@@ -22,6 +22,7 @@ import (
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/edge"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -108,7 +109,7 @@ func (r *running) addWith(token string, files map[string]string) string {
 		r.t.Fatal(err)
 	}
 	defer c.Close()
-	result, err := c.Add(r.t.Context(), "application/x-tar", &archive, admin.Params{Pin: true}, nil)
+	result, err := c.Add(r.t.Context(), "application/x-tar", &archive, task.Import{Pin: true}, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -276,7 +277,7 @@ func TestImportLargerThanTheDisk(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Add(t.Context(), admin.TypeTar, &archive, admin.Params{Pin: true}, nil)
+	_, err := c.Add(t.Context(), admin.TypeTar, &archive, task.Import{Pin: true}, nil)
 	if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Reason != problem.StorageFull {
 		t.Errorf("add: %v", err)
 	}

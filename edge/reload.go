@@ -4,9 +4,9 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Reload reads the settings again and puts in force what can be without a restart:
@@ -15,9 +15,9 @@ import (
 // ready, and nothing of that can fail. Requests in flight finish as they began.
 // Settings that need a restart stay as they are, and the result names them. Calls wait
 // for each other.
-func (e *Edge) Reload() (admin.ReloadResult, error) {
+func (e *Edge) Reload() (task.Reloaded, error) {
 	if e.build.Load == nil {
-		return admin.ReloadResult{}, problem.Errorf(problem.Unavailable, "the settings of this edge were not read from anywhere; they cannot be read again")
+		return task.Reloaded{}, problem.Errorf(problem.Unavailable, "the settings of this edge were not read from anywhere; they cannot be read again")
 	}
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
@@ -25,35 +25,34 @@ func (e *Edge) Reload() (admin.ReloadResult, error) {
 	if err != nil {
 		e.reloadedOK.Set(0)
 		e.build.Log.Error("reload: nothing was changed", "err", err)
-		return admin.ReloadResult{}, err
+		return task.Reloaded{}, err
 	}
 	e.reloadedOK.Set(1)
 	e.reloadedAt.SetToCurrentTime()
-	e.build.Log.Info("reloaded", "changed", keysOf(result.Changed))
+	e.build.Log.Info("reloaded", "changed", task.Keys(result.Changed))
 	if len(result.NeedsRestart) > 0 {
-		e.build.Log.Warn("settings were changed that need a restart", "needs_restart", keysOf(result.NeedsRestart))
+		e.build.Log.Warn("settings were changed that need a restart", "needs_restart", task.Keys(result.NeedsRestart))
 	}
 	return result, nil
 }
 
-func (e *Edge) reload() (admin.ReloadResult, error) {
+func (e *Edge) reload() (task.Reloaded, error) {
 	read, err := e.build.Load()
 	if err != nil {
-		return admin.ReloadResult{}, problem.With(problem.Invalid, err)
+		return task.Reloaded{}, problem.With(problem.Invalid, err)
 	}
-	next, changes := config.Reload(e.config(), &read)
-	result := describe(changes)
+	next, result := config.Reload(e.config(), &read)
 	if err := next.Validate(); err != nil {
 		// What was read is valid, so it is what stays that does not go with it.
-		return admin.ReloadResult{}, problem.Errorf(problem.Invalid, "the new settings go with others that need a restart (%s): %w",
-			strings.Join(keysOf(result.NeedsRestart), ", "), err)
+		return task.Reloaded{}, problem.Errorf(problem.Invalid, "the new settings go with others that need a restart (%s): %w",
+			strings.Join(task.Keys(result.NeedsRestart), ", "), err)
 	}
 	reopened, err := e.replace(&next)
 	if err != nil {
-		return admin.ReloadResult{}, problem.With(problem.Invalid, err)
+		return task.Reloaded{}, problem.With(problem.Invalid, err)
 	}
 	for _, name := range reopened {
-		result.Changed = append(result.Changed, admin.SettingChange{Key: "origins", Added: []string{name + " (its files changed and were read again)"}})
+		result.Changed = append(result.Changed, task.Change{Key: "origins", Added: []string{name + " (its files changed and were read again)"}})
 	}
 	return result, nil
 }
@@ -76,7 +75,7 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	if err != nil {
 		return nil, errors.Join(err, origins.Discard())
 	}
-	follow, err := e.sites.Prepare(sitesToPin(next))
+	follow, err := e.sites.Prepare(next.SitesToPin())
 	if err != nil {
 		return nil, errors.Join(err, origins.Discard())
 	}
@@ -96,26 +95,4 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	}
 	door()
 	return origins.Reopened(), nil
-}
-
-// describe tells the operator's door what differs.
-func describe(changes []config.Change) admin.ReloadResult {
-	r := admin.ReloadResult{Changed: []admin.SettingChange{}, NeedsRestart: []admin.SettingChange{}}
-	for _, c := range changes {
-		s := admin.SettingChange{Key: c.Key, From: c.From, To: c.To, Removed: c.Removed, Added: c.Added}
-		if c.Live {
-			r.Changed = append(r.Changed, s)
-		} else {
-			r.NeedsRestart = append(r.NeedsRestart, s)
-		}
-	}
-	return r
-}
-
-func keysOf(changes []admin.SettingChange) []string {
-	keys := make([]string, len(changes))
-	for i, c := range changes {
-		keys[i] = c.Key
-	}
-	return keys
 }

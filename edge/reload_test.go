@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
 	"github.com/shoal-cdn/shoal/config"
 	"github.com/shoal-cdn/shoal/edge"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // source is where the settings of an edge under test are read from.
@@ -57,7 +57,7 @@ func reloadable(t *testing.T, cfg config.Config) (*running, *source) {
 	}), s
 }
 
-func keys(list []admin.SettingChange) string {
+func keys(list []task.Change) string {
 	var names []string
 	for _, c := range list {
 		names = append(names, c.Key)
@@ -65,7 +65,7 @@ func keys(list []admin.SettingChange) string {
 	return strings.Join(names, " ")
 }
 
-func (r *running) reload(token string) (admin.ReloadResult, error) {
+func (r *running) reload(token string) (task.Reloaded, error) {
 	r.t.Helper()
 	c, err := client.New(r.AdminAddr().String(), token)
 	if err != nil {

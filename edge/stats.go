@@ -39,7 +39,7 @@ func (e *Edge) Stats() admin.Stats {
 			Blocks: sum(families["shoal_blocks_total"], from), Bytes: sum(families["shoal_block_bytes_total"], from),
 		}
 	}
-	for _, root := range e.ingest.Pins() {
+	for _, root := range e.ingest.Held() {
 		s.Imports = append(s.Imports, root.String())
 	}
 	return s

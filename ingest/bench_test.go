@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // zeros is content that costs nothing to make.
@@ -43,7 +43,7 @@ func BenchmarkTarOneLargeFile(b *testing.B) {
 	for b.Loop() {
 		m := newMemory()
 		m.noLeaves = true
-		res, err := newIngester(b, m).Tar(b.Context(), streamOne(size, zeros{}), ingest.Params{Pin: true}, nil)
+		res, err := newIngester(b, m).Tar(b.Context(), streamOne(size, zeros{}), task.Import{Pin: true}, nil)
 		if err != nil || res.Bytes != size {
 			b.Fatal(res, err)
 		}
@@ -72,7 +72,7 @@ func BenchmarkTarManyFiles(b *testing.B) {
 			}
 			pw.CloseWithError(tw.Close())
 		}()
-		if res, err := newIngester(b, m).Tar(b.Context(), pr, ingest.Params{Pin: true}, nil); err != nil || res.Files != count {
+		if res, err := newIngester(b, m).Tar(b.Context(), pr, task.Import{Pin: true}, nil); err != nil || res.Files != count {
 			b.Fatal(res, err)
 		}
 	}
@@ -82,7 +82,7 @@ func BenchmarkTarManyFiles(b *testing.B) {
 // BenchmarkCAR imports a CAR of 64 MiB.
 func BenchmarkCAR(b *testing.B) {
 	m := newMemory()
-	res := importTar(b, newIngester(b, m), ingest.Params{Pin: true}, file("big", randomText(64<<20)))
+	res := importTar(b, newIngester(b, m), task.Import{Pin: true}, file("big", randomText(64<<20)))
 	var sections []section
 	for _, blk := range m.blocks {
 		sections = append(sections, section{blk.Cid(), blk.RawData()})
@@ -90,7 +90,7 @@ func BenchmarkCAR(b *testing.B) {
 	data := makeCAR(b, res.Roots, sections...)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		if _, err := newIngester(b, newMemory()).CAR(b.Context(), bytes.NewReader(data), ingest.Params{}, nil); err != nil {
+		if _, err := newIngester(b, newMemory()).CAR(b.Context(), bytes.NewReader(data), task.Import{}, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

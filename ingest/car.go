@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Limits on what a CAR may claim before its bytes have come.
@@ -28,7 +29,7 @@ const (
 // has it already. Of what is not below a root nothing stays protected.
 //
 // progress is as for [Ingester.Tar].
-func (in *Ingester) CAR(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Result, error) {
+func (in *Ingester) CAR(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	return in.run(ctx, p, progress, func(ctx context.Context, s *session) ([]cid.Cid, error) {
 		payload, err := openCAR(r)
 		if err != nil {

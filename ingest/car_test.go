@@ -19,6 +19,7 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // section is one block of a test archive.
@@ -60,7 +61,7 @@ func asCARv2(t testing.TB, v1 []byte) []byte {
 func siteCAR(t testing.TB) (cid.Cid, []section) {
 	t.Helper()
 	m := newMemory()
-	res := importTar(t, newIngester(t, m), ingest.Params{Pin: true}, file("a", "1"), file("b/c", randomText(1<<20+5)), file("b/d", "1"))
+	res := importTar(t, newIngester(t, m), task.Import{Pin: true}, file("a", "1"), file("b/c", randomText(1<<20+5)), file("b/d", "1"))
 	sections := []section{{res.CID, m.blocks[string(res.CID.Hash())].RawData()}}
 	for _, key := range slices.Sorted(maps.Keys(m.blocks)) {
 		if b := m.blocks[key]; b.Cid() != res.CID {
@@ -95,9 +96,9 @@ func rawSection(t testing.TB, text string) section {
 	return section{cid.NewCidV1(cid.Raw, mh), []byte(text)}
 }
 
-func importCAR(t testing.TB, m *memory, data []byte) (ingest.Result, error) {
+func importCAR(t testing.TB, m *memory, data []byte) (task.Imported, error) {
 	t.Helper()
-	return newIngester(t, m).CAR(t.Context(), bytes.NewReader(data), ingest.Params{Pin: true}, nil)
+	return newIngester(t, m).CAR(t.Context(), bytes.NewReader(data), task.Import{Pin: true}, nil)
 }
 
 var siteFiles = map[string]string{"": "/", "a": "1", "b": "/", "b/c": randomText(1<<20 + 5), "b/d": "1"}
@@ -295,7 +296,7 @@ func TestCARReadErrorsAreNotItsFault(t *testing.T) {
 	for _, n := range []int{0, 30, 200, 500_000, len(good)} {
 		m := newMemory()
 		r := io.MultiReader(bytes.NewReader(good[:n]), readerFunc(func([]byte) (int, error) { return 0, broken }))
-		_, err := newIngester(t, m).CAR(t.Context(), r, ingest.Params{Pin: true}, nil)
+		_, err := newIngester(t, m).CAR(t.Context(), r, task.Import{Pin: true}, nil)
 		if problem.Of(err) == problem.BadRequest || !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: got %v", n, err)
 		}
@@ -324,7 +325,7 @@ func TestCancelledCAR(t *testing.T) {
 	a := rawSection(t, "a")
 	m := newMemory()
 	data := makeCAR(t, []cid.Cid{a.c}, a, rawSection(t, "b"))
-	_, err := newIngester(t, m).CAR(ctx, bytes.NewReader(data), ingest.Params{Pin: true}, func(ingest.Progress) { cancel() })
+	_, err := newIngester(t, m).CAR(ctx, bytes.NewReader(data), task.Import{Pin: true}, func(task.Progress) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
-	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Whatever comes, an import ends in an error that protects nothing, or in a DAG
@@ -20,7 +20,7 @@ func FuzzTar(f *testing.F) {
 	f.Add(makeTar(f, file("../a", "1")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := newMemory()
-		res, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(data), ingest.Params{Pin: true}, nil)
+		res, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(data), task.Import{Pin: true}, nil)
 		checkFuzzed(t, m, res, err)
 		if err == nil {
 			contents(t, m, res.CID)
@@ -44,12 +44,12 @@ func FuzzCAR(f *testing.F) {
 	f.Add(makeCAR(f, []cid.Cid{a.c, root}, a))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := newMemory()
-		res, err := newIngester(t, m).CAR(t.Context(), bytes.NewReader(data), ingest.Params{Pin: true}, nil)
+		res, err := newIngester(t, m).CAR(t.Context(), bytes.NewReader(data), task.Import{Pin: true}, nil)
 		checkFuzzed(t, m, res, err)
 	})
 }
 
-func checkFuzzed(t *testing.T, m *memory, res ingest.Result, err error) {
+func checkFuzzed(t *testing.T, m *memory, res task.Imported, err error) {
 	t.Helper()
 	if err != nil {
 		m.protectsNothing(t)

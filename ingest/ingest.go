@@ -15,7 +15,9 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/dag"
+	"github.com/shoal-cdn/shoal/pin/record"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Store keeps the blocks of this edge and protects those that have an owner.
@@ -29,7 +31,8 @@ import (
 // nothing is not an error. Owners lists the committed owners. All of it may be
 // called from many goroutines at once.
 type Store interface {
-	Blocks
+	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
+	Has(ctx context.Context, c cid.Cid) (bool, error)
 	PutHeld(ctx context.Context, owner string, b blocks.Block) error
 	Hold(owner string, cids ...cid.Cid) error
 	Commit(owner string) error
@@ -44,7 +47,7 @@ const (
 )
 
 // Owner returns the name under which the store holds everything below root once
-// an import with Params.Pin is complete. CIDv0 and CIDv1 of one block share it.
+// an import that pins is complete. CIDv0 and CIDv1 of one block share it.
 func Owner(root cid.Cid) string {
 	return ownerAdded + dag.Canonical(root).String()
 }
@@ -72,38 +75,23 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Params say what to do with one import.
-type Params struct {
-	// Pin keeps the content: it is never evicted until it is purged with unpin.
-	// Without it the blocks are cached like any others.
-	Pin bool
-	// Name is a label for people; it goes to the log.
-	Name string
-	// Wrap puts what would be the root into a folder under its own name, so that
-	// a single file keeps its name. It has no meaning for a CAR.
-	Wrap bool
-}
-
-// Progress counts what one import has taken in so far.
-type Progress struct {
-	Bytes  int64 // of file content; of block data for a CAR
-	Files  int64 // completed files and symlinks; 0 for a CAR
-	Blocks int64 // handed to the store; content that repeats is counted again
-}
-
-// Result is a complete import.
-type Result struct {
-	CID    cid.Cid   // the root; the first one of a CAR that has several
-	Roots  []cid.Cid // all roots, at least one
-	Bytes  int64     // as in Progress
-	Files  int64
-	Blocks int64
+// Pins are the fleet's, seen from here: what is imported is to be pinned by the fleet, and
+// what is purged by it no more.
+type Pins interface {
+	// Import makes a pin of what an import holds.
+	Import(ctx context.Context, request record.Request) (record.View, error)
+	// Drop removes all pins of the operator's of the given roots, and returns when this
+	// edge has let go of what nobody else wants.
+	Drop(ctx context.Context, roots ...cid.Cid) error
+	// Listed reports whether some pin wants a root.
+	Listed(c cid.Cid) bool
 }
 
 // Ingester imports content into a store. Make one with [New].
 type Ingester struct {
 	opts  Options
 	store Store
+	pins  Pins // nil until Connect
 	log   *slog.Logger
 
 	// keep serialises what changes owners of the form "add/<root>". Two imports of
@@ -121,19 +109,23 @@ func New(opts Options, store Store, log *slog.Logger) (*Ingester, error) {
 	return &Ingester{opts: opts, store: store, log: log}, nil
 }
 
+// Connect has imports become pins of the fleet from now on. Before, and without it, they
+// are kept on this edge alone. It is called before the first import, if at all.
+func (in *Ingester) Connect(pins Pins) { in.pins = pins }
+
 // session is one import under way. All of it but the sink's writers belongs to
 // the goroutine that imports.
 type session struct {
-	Progress
+	task.Progress
 	*sink
-	params Params
+	params task.Import
 	limit  int // of entries
-	report func(Progress)
+	report func(task.Progress)
 }
 
 // run gives build an owner of its own, then checks and keeps the roots that it
 // returns. However it ends, nothing stays held under the import's own owner.
-func (in *Ingester) run(ctx context.Context, p Params, report func(Progress), build func(context.Context, *session) ([]cid.Cid, error)) (Result, error) {
+func (in *Ingester) run(ctx context.Context, p task.Import, report func(task.Progress), build func(context.Context, *session) ([]cid.Cid, error)) (task.Imported, error) {
 	started := time.Now()
 	owner := ownerImport + rand.Text()
 	defer func() {
@@ -142,25 +134,40 @@ func (in *Ingester) run(ctx context.Context, p Params, report func(Progress), bu
 		}
 	}()
 	if report == nil {
-		report = func(Progress) {}
+		report = func(task.Progress) {}
 	}
 	s := &session{params: p, limit: in.opts.MaxEntries, report: report}
 	s.sink = newSink(ctx, in.store, owner, writers, func() { s.Blocks++; s.report(s.Progress) })
 
 	roots, err := build(s.ctx, s)
 	if err := s.wait(err); err != nil {
-		return Result{}, in.failed(ctx, p, err)
+		return task.Imported{}, in.failed(ctx, p, err)
 	}
 	if err := in.finish(ctx, owner, roots, p.Pin); err != nil {
-		return Result{}, in.failed(ctx, p, err)
+		return task.Imported{}, in.failed(ctx, p, err)
 	}
 	in.log.Info("import complete", "cid", roots[0], "name", p.Name, "pinned", p.Pin, "bytes", s.Bytes,
 		"files", s.Files, "blocks", s.Blocks, "seconds", time.Since(started).Seconds())
-	return Result{CID: roots[0], Roots: roots, Bytes: s.Bytes, Files: s.Files, Blocks: s.Blocks}, nil
+	return in.pinned(ctx, p, task.Imported{Progress: s.Progress, CID: roots[0], Roots: roots})
+}
+
+// pinned makes pins of what an import holds.
+func (in *Ingester) pinned(ctx context.Context, p task.Import, done task.Imported) (task.Imported, error) {
+	if !p.Pin || in.pins == nil {
+		return done, nil
+	}
+	for _, root := range done.Roots {
+		view, err := in.pins.Import(ctx, record.Request{CID: root, Name: p.Name})
+		if err != nil {
+			return done, fmt.Errorf("%s is on this edge to stay, but the fleet has no pin of it: %w", root, err)
+		}
+		done.Pins = append(done.Pins, view.ID)
+	}
+	return done, nil
 }
 
 // failed logs err and gives a caller who left the reason for leaving.
-func (in *Ingester) failed(ctx context.Context, p Params, err error) error {
+func (in *Ingester) failed(ctx context.Context, p task.Import, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("import stopped: %w", cause)
 	}
@@ -209,8 +216,8 @@ func (in *Ingester) finish(ctx context.Context, owner string, roots []cid.Cid, p
 	return nil
 }
 
-// Pins lists the roots that imports keep on this edge, in no order.
-func (in *Ingester) Pins() []cid.Cid {
+// Held lists the roots that imports keep on this edge, in no order.
+func (in *Ingester) Held() []cid.Cid {
 	var roots []cid.Cid
 	for _, owner := range in.store.Owners() {
 		text, ok := strings.CutPrefix(owner, ownerAdded)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,7 +84,7 @@ func makeTar(t testing.TB, entries ...entry) []byte {
 	return buf.Bytes()
 }
 
-func importTar(t testing.TB, in *ingest.Ingester, p ingest.Params, entries ...entry) ingest.Result {
+func importTar(t testing.TB, in *ingest.Ingester, p task.Import, entries ...entry) task.Imported {
 	t.Helper()
 	res, err := in.Tar(t.Context(), bytes.NewReader(makeTar(t, entries...)), p, nil)
 	if err != nil {
@@ -187,7 +188,7 @@ func TestPinnedContentStaysAndUnpinnedGoes(t *testing.T) {
 		t.Run(fmt.Sprintf("pin=%t", pin), func(t *testing.T) {
 			m := newMemory()
 			in := newIngester(t, m)
-			res := importTar(t, in, ingest.Params{Pin: pin}, dir("./"), file("a/b", "x"), file("big", randomText(3<<20)))
+			res := importTar(t, in, task.Import{Pin: pin}, dir("./"), file("a/b", "x"), file("big", randomText(3<<20)))
 			if m.size() != int(res.Blocks) {
 				t.Errorf("%d blocks are stored, %d were reported", m.size(), res.Blocks)
 			}
@@ -204,7 +205,7 @@ func TestPinnedContentStaysAndUnpinnedGoes(t *testing.T) {
 				t.Errorf("owners are %q", got)
 			}
 			wantContents(t, m, res.CID, map[string]string{"": "/", "a": "/", "a/b": "x", "big": randomText(3 << 20)})
-			if pins := in.Pins(); len(pins) != 1 || pins[0] != res.CID {
+			if pins := in.Held(); len(pins) != 1 || pins[0] != res.CID {
 				t.Errorf("pins are %s", pins)
 			}
 		})
@@ -214,15 +215,15 @@ func TestPinnedContentStaysAndUnpinnedGoes(t *testing.T) {
 func TestImportingTwiceChangesNothing(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	first := importTar(t, in, ingest.Params{Pin: true}, file("a", "1"), file("b", "2"))
+	first := importTar(t, in, task.Import{Pin: true}, file("a", "1"), file("b", "2"))
 	m.restart()
 	before := m.size()
-	second := importTar(t, in, ingest.Params{Pin: true}, file("b", "2"), file("a", "1"))
+	second := importTar(t, in, task.Import{Pin: true}, file("b", "2"), file("a", "1"))
 	if first.CID != second.CID || m.size() != before || len(m.Owners()) != 1 {
 		t.Errorf("%s then %s; %d then %d blocks; owners %q", first.CID, second.CID, before, m.size(), m.Owners())
 	}
 	// Without Pin the content that was kept before stays kept.
-	importTar(t, in, ingest.Params{}, file("b", "2"), file("a", "1"))
+	importTar(t, in, task.Import{}, file("b", "2"), file("a", "1"))
 	m.restart()
 	if m.size() != before {
 		t.Errorf("%d blocks are left of %d", m.size(), before)
@@ -240,7 +241,7 @@ func TestManyImportsAtOnce(t *testing.T) {
 			if i%2 == 1 {
 				data = archive[:len(archive)-1024] // without its end marker
 			}
-			_, err := in.Tar(t.Context(), bytes.NewReader(data), ingest.Params{Pin: true}, nil)
+			_, err := in.Tar(t.Context(), bytes.NewReader(data), task.Import{Pin: true}, nil)
 			if (err != nil) != (i%2 == 1) {
 				return fmt.Errorf("import %d: %v", i, err)
 			}
@@ -251,7 +252,7 @@ func TestManyImportsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.restart()
-	wantContents(t, m, in.Pins()[0], map[string]string{"": "/", "a": randomText(2 << 20), "b": "2"})
+	wantContents(t, m, in.Held()[0], map[string]string{"": "/", "a": randomText(2 << 20), "b": "2"})
 	if len(m.Owners()) != 1 || len(m.holds) != 1 {
 		t.Errorf("owners %q", m.Owners())
 	}
@@ -260,14 +261,14 @@ func TestManyImportsAtOnce(t *testing.T) {
 func TestFailedImportLeavesAnEarlierOneAlone(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	res := importTar(t, in, ingest.Params{Pin: true}, file("a", "1"), file("b", "2"))
+	res := importTar(t, in, task.Import{Pin: true}, file("a", "1"), file("b", "2"))
 	m.onPut = func(b blocks.Block) error {
 		if string(b.RawData()) == "2" {
 			return syscall.ENOSPC
 		}
 		return nil
 	}
-	_, err := in.Tar(t.Context(), bytes.NewReader(makeTar(t, file("a", "1"), file("b", "2"))), ingest.Params{Pin: true}, nil)
+	_, err := in.Tar(t.Context(), bytes.NewReader(makeTar(t, file("a", "1"), file("b", "2"))), task.Import{Pin: true}, nil)
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("got %v", err)
 	}
@@ -297,7 +298,7 @@ func TestStoreErrorsFailTheImport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()
 			fail(m)
-			_, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(archive), ingest.Params{Pin: true}, nil)
+			_, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(archive), task.Import{Pin: true}, nil)
 			if !errors.Is(err, full) {
 				t.Errorf("got %v, want the store's error", err)
 			}
@@ -320,7 +321,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 		cancel(left)
 		return 0, io.ErrUnexpectedEOF
 	}))
-	_, err := newIngester(t, m).Tar(ctx, r, ingest.Params{Pin: true}, nil)
+	_, err := newIngester(t, m).Tar(ctx, r, task.Import{Pin: true}, nil)
 	if !errors.Is(err, left) {
 		t.Errorf("got %v", err)
 	}
@@ -333,10 +334,10 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestProgressGrows(t *testing.T) {
 	m := newMemory()
-	var last ingest.Progress
+	var last task.Progress
 	calls := 0
-	res, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(makeTar(t, file("a", randomText(3<<20)), file("b", "2"))), ingest.Params{},
-		func(p ingest.Progress) {
+	res, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(makeTar(t, file("a", randomText(3<<20)), file("b", "2"))), task.Import{},
+		func(p task.Progress) {
 			calls++
 			if p.Bytes < last.Bytes || p.Files < last.Files || p.Blocks < last.Blocks {
 				t.Errorf("%+v after %+v", p, last)
@@ -346,7 +347,7 @@ func TestProgressGrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if calls < 5 || last != (ingest.Progress{Bytes: res.Bytes, Files: res.Files, Blocks: res.Blocks}) {
+	if calls < 5 || last != (task.Progress{Bytes: res.Bytes, Files: res.Files, Blocks: res.Blocks}) {
 		t.Errorf("%d calls, the last %+v; result %+v", calls, last, res)
 	}
 	if res.Bytes != 3<<20+1 || res.Files != 2 {

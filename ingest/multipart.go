@@ -11,13 +11,14 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Multipart imports the files of a form (multipart/form-data), as `curl -F
 // file=@photo.jpg` sends them. A file's name may be a path ("css/main.css"), which
 // makes folders; parts without a file name are ignored. The root follows the rule
 // of [Ingester.Tar], and so does progress.
-func (in *Ingester) Multipart(ctx context.Context, r *multipart.Reader, p Params, progress func(Progress)) (Result, error) {
+func (in *Ingester) Multipart(ctx context.Context, r *multipart.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	return in.run(ctx, p, progress, func(ctx context.Context, s *session) ([]cid.Cid, error) {
 		t := newTree(s.limit)
 		if err := s.readForm(r, t); err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // folder writes files below a new folder and returns its path. A value that
@@ -77,7 +78,7 @@ func TestPackedFoldersComeOutTheSame(t *testing.T) {
 				pw.CloseWithError(ingest.Pack(t.Context(), pw, paths, func(p ingest.Packed) { last = p }))
 			}()
 			m := newMemory()
-			res, err := newIngester(t, m).Tar(t.Context(), pr, ingest.Params{Pin: true}, nil)
+			res, err := newIngester(t, m).Tar(t.Context(), pr, task.Import{Pin: true}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

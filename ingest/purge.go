@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
-	"github.com/ipfs/boxo/ipld/merkledag"
-	"github.com/ipfs/boxo/ipld/unixfs"
-	"github.com/ipfs/boxo/ipld/unixfs/hamt"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/dag"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
+	"github.com/shoal-cdn/shoal/work"
 )
 
 // Local is what a purge needs of the layers that hold blocks on this edge, seen as
@@ -25,17 +24,10 @@ import (
 // holds and returns its size in bytes; a block that is not here, or that an owner
 // has come to hold since, is left as it is and counts 0.
 type Local interface {
-	Blocks
+	GetLocal(ctx context.Context, c cid.Cid) (*block.Verified, error)
+	Has(ctx context.Context, c cid.Cid) (bool, error)
 	Pinned(c cid.Cid) bool
 	Delete(ctx context.Context, c cid.Cid) (bytes int64, err error)
-}
-
-// Purged says what a purge did.
-type Purged struct {
-	CID    cid.Cid // what the path names
-	Blocks int64   // removed
-	Bytes  int64   // removed
-	Kept   int64   // blocks that stay, because something else still holds them
 }
 
 // Purge makes this edge forget what path names: a CID, or /ipfs/CID and a path
@@ -46,113 +38,64 @@ type Purged struct {
 // import of the path's first CID and that of the CID that it leads to are released
 // first; blocks that another import shares stay and are counted as kept. What is
 // not here, and no import either, is an [*AbsentError].
-func (in *Ingester) Purge(ctx context.Context, local Local, path string, unpin bool) (Purged, error) {
+func (in *Ingester) Purge(ctx context.Context, local Local, path string, unpin bool) (task.PurgeResult, error) {
 	root, names, err := parsePath(path)
 	if err != nil {
-		return Purged{}, err
+		return task.PurgeResult{}, err
 	}
-	target, err := resolve(ctx, local, root, names)
+	target, err := resolve(ctx, local.GetLocal, root, names)
+	if unpin && (err == nil || problem.Of(err) == problem.NotFound) {
+		if err := in.unpinned(ctx, local, root, target); err != nil {
+			return task.PurgeResult{}, err
+		}
+	}
 	if err != nil {
-		return Purged{}, err
+		return task.PurgeResult{}, err
 	}
 	unpinned := false
 	if unpin {
 		if unpinned, err = in.Unpin(root, target); err != nil {
-			return Purged{}, err
+			return task.PurgeResult{}, err
 		}
 	}
 	if local.Pinned(target) {
-		return Purged{}, &PinnedError{CID: target, Tried: unpin, Imports: in.holders(ctx, local, target)}
+		return task.PurgeResult{}, &PinnedError{CID: target, Tried: unpin, Imports: in.holders(ctx, local, target)}
 	}
 	done, err := in.remove(ctx, local, target)
 	if err != nil {
 		return done, err
 	}
-	if done.Blocks == 0 && done.Kept == 0 && !unpinned {
+	if done.Removed == 0 && done.Kept == 0 && !unpinned {
 		return done, &AbsentError{CID: target}
 	}
-	in.log.Info("purged", "path", path, "cid", target, "unpinned", unpinned, "blocks", done.Blocks, "bytes", done.Bytes, "kept", done.Kept)
+	in.log.Info("purged", "path", path, "cid", target, "unpinned", unpinned, "blocks", done.Removed, "bytes", done.Bytes, "kept", done.Kept)
 	return done, nil
 }
 
-// parsePath splits CID, /ipfs/CID or /ipfs/CID/a/b.
-func parsePath(path string) (cid.Cid, []string, error) {
-	rest, isPath := strings.CutPrefix(path, "/ipfs/")
-	if strings.HasPrefix(path, "/") && !isPath {
-		return cid.Undef, nil, badInput("path %s: expected a CID or /ipfs/CID/path", quote(path))
-	}
-	text, below, _ := strings.Cut(rest, "/")
-	root, err := cid.Decode(text)
-	if err == nil {
-		err = block.CheckCID(root)
-	}
-	if err != nil {
-		return cid.Undef, nil, badInput("path %s: %s is not a CID: %w", quote(path), quote(text), err)
-	}
-	names := strings.FieldsFunc(below, func(r rune) bool { return r == '/' })
-	return root, names, nil
-}
+// letGoWithin bounds how long a purge waits for the pins to let go on the disk.
+const letGoWithin = 2 * time.Second
 
-// Resolve finds the CID that a path names, and the one that it begins with. It takes
-// the paths that Purge takes and asks from for the folders on the way.
-func Resolve(ctx context.Context, from Blocks, path string) (root, target cid.Cid, err error) {
-	root, names, err := parsePath(path)
-	if err != nil {
-		return cid.Undef, cid.Undef, err
+// unpinned removes the operator's pins of the root of a path and of what it names, which
+// may be unknown.
+func (in *Ingester) unpinned(ctx context.Context, local Local, root, target cid.Cid) error {
+	if in.pins == nil {
+		return nil
 	}
-	target, err = resolve(ctx, from, root, names)
-	return root, target, err
-}
-
-// resolve follows names from root through folders that are on this edge.
-func resolve(ctx context.Context, local Blocks, root cid.Cid, names []string) (cid.Cid, error) {
-	at := root
-	dag := merkledag.NewReadOnlyDagService(localDAG{local})
-	for _, name := range names {
-		nd, err := dag.Get(ctx, at)
-		if ipld.IsNotFound(err) {
-			return cid.Undef, &AbsentError{CID: at}
-		}
-		if err != nil {
-			return cid.Undef, fmt.Errorf("open folder %s: %w", at, err)
-		}
-		next, err := entry(ctx, dag, nd, name)
-		if ipld.IsNotFound(err) {
-			return cid.Undef, &AbsentError{CID: at}
-		}
-		if err != nil {
-			return cid.Undef, badInput("%s has no entry %s: %w", at, quote(name), err)
-		}
-		at = next
+	roots := []cid.Cid{root}
+	if target.Defined() && target != root {
+		roots = append(roots, target)
 	}
-	return at, nil
-}
-
-// entry finds name in a plain or sharded folder, without loading what it names.
-func entry(ctx context.Context, dag ipld.DAGService, nd ipld.Node, name string) (cid.Cid, error) {
-	fs, err := unixfs.ExtractFSNode(nd)
-	if err != nil {
-		return cid.Undef, err
+	if err := in.pins.Drop(ctx, roots...); err != nil {
+		return err
 	}
-	switch fs.Type() {
-	case unixfs.TDirectory:
-		l, _, err := nd.ResolveLink([]string{name})
-		if err != nil {
-			return cid.Undef, err
+	ctx, cancel := context.WithTimeout(ctx, letGoWithin)
+	defer cancel()
+	for local.Pinned(target) && !in.pins.Listed(target) {
+		if work.Pause(ctx, 5*time.Millisecond) != nil {
+			return nil // something else holds it, which the purge will say
 		}
-		return l.Cid, nil
-	case unixfs.THAMTShard:
-		shard, err := hamt.NewHamtFromDag(dag, nd)
-		if err != nil {
-			return cid.Undef, err
-		}
-		l, err := shard.Find(ctx, name)
-		if err != nil {
-			return cid.Undef, err
-		}
-		return l.Cid, nil
 	}
-	return cid.Undef, errors.New("it is not a folder")
+	return nil
 }
 
 // Unpin releases the imports of the given roots and reports whether there were any.
@@ -177,10 +120,10 @@ func (in *Ingester) Unpin(roots ...cid.Cid) (bool, error) {
 
 // remove deletes what is here of the DAG below root. A block that cannot be decoded goes,
 // too, with what it is seen to link to.
-func (in *Ingester) remove(ctx context.Context, local Local, root cid.Cid) (Purged, error) {
-	done := Purged{CID: root}
+func (in *Ingester) remove(ctx context.Context, local Local, root cid.Cid) (task.PurgeResult, error) {
+	done := task.PurgeResult{CID: root.String()}
 	var here []cid.Cid
-	err := visit(ctx, local, root, func(v dag.Visited) error {
+	err := visit(ctx, local.GetLocal, local.Has, root, func(v dag.Visited) error {
 		switch {
 		case isFault(v.Err):
 			in.log.Warn("purge: what a block links to is not known and stays", "error", v.Err)
@@ -210,7 +153,7 @@ func (in *Ingester) remove(ctx context.Context, local Local, root cid.Cid) (Purg
 			return done, fmt.Errorf("remove block %s: %w", c, err)
 		}
 		if n > 0 {
-			done.Blocks++
+			done.Removed++
 			done.Bytes += n
 		}
 	}
@@ -222,8 +165,8 @@ var errFound = errors.New("found")
 // holders returns the roots of the imports that hold c.
 func (in *Ingester) holders(ctx context.Context, local Local, c cid.Cid) []cid.Cid {
 	var roots []cid.Cid
-	for _, root := range in.Pins() {
-		err := visit(ctx, local, root, func(v dag.Visited) error {
+	for _, root := range in.Held() {
+		err := visit(ctx, local.GetLocal, local.Has, root, func(v dag.Visited) error {
 			if string(v.CID.Hash()) == string(c.Hash()) {
 				return errFound
 			}
@@ -263,31 +206,3 @@ func (e *AbsentError) Error() string { return fmt.Sprintf("%s is not on this edg
 
 // Reason implements [problem.Of]'s interface.
 func (e *AbsentError) Reason() problem.Reason { return problem.NotFound }
-
-// localDAG reads nodes from local blocks.
-type localDAG struct{ from Blocks }
-
-func (d localDAG) Get(ctx context.Context, c cid.Cid) (ipld.Node, error) {
-	b, err := d.from.Get(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if c.Type() != cid.DagProtobuf {
-		return merkledag.NewRawNode(b.RawData()), nil
-	}
-	// boxo builds all of a node, however many links there are in it.
-	if err := dag.Scan(c, b.RawData(), dag.MaxLinks, func(dag.Link) error { return nil }); err != nil {
-		return nil, err
-	}
-	return merkledag.DecodeProtobufBlock(b)
-}
-
-func (d localDAG) GetMany(ctx context.Context, cids []cid.Cid) <-chan *ipld.NodeOption {
-	out := make(chan *ipld.NodeOption, len(cids))
-	defer close(out)
-	for _, c := range cids {
-		nd, err := d.Get(ctx, c)
-		out <- &ipld.NodeOption{Node: nd, Err: err}
-	}
-	return out
-}

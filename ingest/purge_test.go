@@ -12,24 +12,25 @@ import (
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestPurgeForgetsWhatIsCached(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	res := importTar(t, in, ingest.Params{}, file("index.html", "<h1>"), file("img/a", randomText(3<<20)), file("img/b", "b"))
+	res := importTar(t, in, task.Import{}, file("index.html", "<h1>"), file("img/a", randomText(3<<20)), file("img/b", "b"))
 	all := m.size()
 	done, err := in.Purge(t.Context(), m, "/ipfs/"+res.CID.String()+"/img/", false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The folder, the file's root, its three chunks, and the other file.
-	if done.Blocks != 6 || done.Bytes < 3<<20 || done.Kept != 0 || all-m.size() != 6 {
+	if done.Removed != 6 || done.Bytes < 3<<20 || done.Kept != 0 || all-m.size() != 6 {
 		t.Errorf("%+v; %d blocks of %d are left", done, m.size(), all)
 	}
 	// What is left of the tree goes too, although a part of it is missing.
 	done, err = in.Purge(t.Context(), m, res.CID.String(), false)
-	if err != nil || done.Blocks != 2 || m.size() != 0 {
+	if err != nil || done.Removed != 2 || m.size() != 0 {
 		t.Errorf("%+v, %v; %d blocks are left", done, err, m.size())
 	}
 	_, err = in.Purge(t.Context(), m, res.CID.String(), false)
@@ -41,8 +42,8 @@ func TestPurgeForgetsWhatIsCached(t *testing.T) {
 func TestPurgeOfPinnedContent(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	site := importTar(t, in, ingest.Params{Pin: true}, file("index.html", "<h1>"), file("logo.svg", "<svg>"))
-	other := importTar(t, in, ingest.Params{Pin: true}, file("main.html", "<p>"), file("logo.svg", "<svg>"))
+	site := importTar(t, in, task.Import{Pin: true}, file("index.html", "<h1>"), file("logo.svg", "<svg>"))
+	other := importTar(t, in, task.Import{Pin: true}, file("main.html", "<p>"), file("logo.svg", "<svg>"))
 	m.restart()
 	all := m.size()
 	path := "/ipfs/" + site.CID.String()
@@ -59,7 +60,7 @@ func TestPurgeOfPinnedContent(t *testing.T) {
 
 	// CIDv0 has no base32 form in an owner's name; it is the same import.
 	done, err := in.Purge(t.Context(), m, cid.NewCidV0(site.CID.Hash()).String(), true)
-	if err != nil || done.Blocks != 2 || done.Kept != 1 {
+	if err != nil || done.Removed != 2 || done.Kept != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if owners := m.Owners(); len(owners) != 1 || owners[0] != ingest.Owner(other.CID) {
@@ -73,7 +74,7 @@ func TestPurgeOfPinnedContent(t *testing.T) {
 		t.Errorf("%+v, %v", logo, err)
 	}
 	// By its path the import that is meant is known.
-	if done, err = in.Purge(t.Context(), m, "/ipfs/"+other.CID.String()+"/logo.svg", true); err != nil || done.Blocks != 1 {
+	if done, err = in.Purge(t.Context(), m, "/ipfs/"+other.CID.String()+"/logo.svg", true); err != nil || done.Removed != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	m.protectsNothing(t)
@@ -82,7 +83,7 @@ func TestPurgeOfPinnedContent(t *testing.T) {
 func TestPurgeOfWhatAPinHolds(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	res := importTar(t, in, ingest.Params{}, file("a", "1"))
+	res := importTar(t, in, task.Import{}, file("a", "1"))
 	if err := errors.Join(m.Hold("pin/7", res.CID), m.Commit("pin/7")); err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +100,10 @@ func TestPurgeInALargeFolder(t *testing.T) {
 	for i := range 6000 {
 		entries = append(entries, file(fmt.Sprintf("page-%d.html", i), fmt.Sprint(i)))
 	}
-	res := importTar(t, in, ingest.Params{}, entries...)
+	res := importTar(t, in, task.Import{}, entries...)
 	before := m.size()
 	done, err := in.Purge(t.Context(), m, "/ipfs/"+res.CID.String()+"/page-4711.html", false)
-	if err != nil || done.Blocks != 1 || done.Bytes != 4 || m.size() != before-1 {
+	if err != nil || done.Removed != 1 || done.Bytes != 4 || m.size() != before-1 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	_, err = in.Purge(t.Context(), m, "/ipfs/"+res.CID.String()+"/page-6000.html", false)
@@ -114,7 +115,7 @@ func TestPurgeInALargeFolder(t *testing.T) {
 func TestBadPurgesAreRefused(t *testing.T) {
 	m := newMemory()
 	in := newIngester(t, m)
-	res := importTar(t, in, ingest.Params{}, file("a", "1"), file("b", "2"))
+	res := importTar(t, in, task.Import{}, file("a", "1"), file("b", "2"))
 	for path, want := range map[string]string{
 		"":                                   "not a CID",
 		"/ipfs/":                             "not a CID",
@@ -167,7 +168,7 @@ func TestPurgeOfAMalformedBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := in.Purge(t.Context(), m, root.c.String(), false)
-	if err != nil || done.Blocks != 2 || m.size() != 0 {
+	if err != nil || done.Removed != 2 || m.size() != 0 {
 		t.Errorf("%+v, %v, %d left", done, err, m.size())
 	}
 }

@@ -36,6 +36,15 @@ func newMemory() *memory {
 	return &memory{blocks: map[string]blocks.Block{}, holds: map[string]map[string]bool{}, committed: map[string]bool{}}
 }
 
+// GetLocal implements [ingest.Local].
+func (m *memory) GetLocal(ctx context.Context, c cid.Cid) (*block.Verified, error) {
+	b, err := m.Get(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return blocktest.MadeUp(b.Cid(), b.RawData()), nil
+}
+
 func (m *memory) PutHeld(ctx context.Context, owner string, b blocks.Block) error {
 	if err := context.Cause(ctx); err != nil {
 		return err

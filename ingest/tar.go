@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // Tar imports an uncompressed tar archive.
@@ -22,7 +24,7 @@ import (
 //
 // progress may be nil; it is called from the goroutine that called Tar, often, and
 // must return quickly.
-func (in *Ingester) Tar(ctx context.Context, r io.Reader, p Params, progress func(Progress)) (Result, error) {
+func (in *Ingester) Tar(ctx context.Context, r io.Reader, p task.Import, progress func(task.Progress)) (task.Imported, error) {
 	return in.run(ctx, p, progress, func(ctx context.Context, s *session) ([]cid.Cid, error) {
 		archive := &tarStream{r: bufio.NewReaderSize(r, 64<<10)}
 		if err := archive.open(); err != nil {

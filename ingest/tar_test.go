@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/ingest"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestRootRule(t *testing.T) {
@@ -50,7 +51,7 @@ func TestRootRule(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newMemory()
-			res := importTar(t, newIngester(t, m), ingest.Params{Pin: true, Wrap: tc.wrap}, tc.entries...)
+			res := importTar(t, newIngester(t, m), task.Import{Pin: true, Wrap: tc.wrap}, tc.entries...)
 			m.restart()
 			wantContents(t, m, res.CID, tc.want)
 		})
@@ -59,8 +60,8 @@ func TestRootRule(t *testing.T) {
 
 func TestSameContentSameCID(t *testing.T) {
 	in := newIngester(t, newMemory())
-	a := importTar(t, in, ingest.Params{}, dir("./"), file("./a", "1"), file("./b/c", "2"))
-	b := importTar(t, in, ingest.Params{}, file("site/b/c", "2"), file("site/a", "1"))
+	a := importTar(t, in, task.Import{}, dir("./"), file("./a", "1"), file("./b/c", "2"))
+	b := importTar(t, in, task.Import{}, file("site/b/c", "2"), file("site/a", "1"))
 	if a.CID != b.CID {
 		t.Errorf("%s and %s", a.CID, b.CID)
 	}
@@ -119,7 +120,7 @@ func TestBadTarIsRefused(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newMemory()
-			_, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(tc.data), ingest.Params{Pin: true}, nil)
+			_, err := newIngester(t, m).Tar(t.Context(), bytes.NewReader(tc.data), task.Import{Pin: true}, nil)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q in it", err, tc.want)
 			}
@@ -154,7 +155,7 @@ func TestTooManyEntries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = in.Tar(t.Context(), bytes.NewReader(makeTar(t, file("a/b/c", ""), file("d", ""))), ingest.Params{}, nil)
+	_, err = in.Tar(t.Context(), bytes.NewReader(makeTar(t, file("a/b/c", ""), file("d", ""))), task.Import{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "more than 3 entries") {
 		t.Errorf("got %v", err)
 	}
@@ -170,7 +171,7 @@ func TestTenThousandFiles(t *testing.T) {
 		entries = append(entries, file(name, want[name]))
 	}
 	m := newMemory()
-	res := importTar(t, newIngester(t, m), ingest.Params{Pin: true}, entries...)
+	res := importTar(t, newIngester(t, m), task.Import{Pin: true}, entries...)
 	if res.Files != 10_000 {
 		t.Errorf("%d files", res.Files)
 	}
@@ -182,7 +183,7 @@ func TestTenThousandFiles(t *testing.T) {
 // finish, and means nothing.
 func TestPaddingIsRead(t *testing.T) {
 	r := bytes.NewReader(append(makeTar(t, file("a", "1")), make([]byte, 1<<20)...))
-	if _, err := newIngester(t, newMemory()).Tar(t.Context(), r, ingest.Params{}, nil); err != nil {
+	if _, err := newIngester(t, newMemory()).Tar(t.Context(), r, task.Import{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r.Len() != 0 {
@@ -193,7 +194,7 @@ func TestPaddingIsRead(t *testing.T) {
 func TestGlobalHeaderIsNoFile(t *testing.T) {
 	comment := entry{name: "pax_global_header", hdr: &tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "1234"}}}
 	m := newMemory()
-	res := importTar(t, newIngester(t, m), ingest.Params{}, comment, file("a", "1"))
+	res := importTar(t, newIngester(t, m), task.Import{}, comment, file("a", "1"))
 	wantContents(t, m, res.CID, map[string]string{"": "1"})
 }
 
@@ -203,7 +204,7 @@ func TestReadErrorsAreNotTheArchivesFault(t *testing.T) {
 	for _, n := range []int{0, 100, 600, 2 << 20, len(good) - 512} {
 		m := newMemory()
 		r := io.MultiReader(bytes.NewReader(good[:n]), readerFunc(func([]byte) (int, error) { return 0, broken }))
-		_, err := newIngester(t, m).Tar(t.Context(), r, ingest.Params{Pin: true}, nil)
+		_, err := newIngester(t, m).Tar(t.Context(), r, task.Import{Pin: true}, nil)
 		if problem.Of(err) == problem.BadRequest || !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: got %v", n, err)
 		}
@@ -237,13 +238,13 @@ func TestMultipart(t *testing.T) {
 	in := newIngester(t, m)
 	parts := map[string]string{"index.html": "<h1>", "css/main.css": "body{}", "": "ignored"}
 	r, _ := form(t, parts, "index.html", "", "css/main.css")
-	res, err := in.Multipart(t.Context(), r, ingest.Params{Pin: true}, nil)
+	res, err := in.Multipart(t.Context(), r, task.Import{Pin: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantContents(t, m, res.CID, map[string]string{"": "/", "index.html": "<h1>", "css": "/", "css/main.css": "body{}"})
 	r, _ = form(t, parts, "index.html")
-	res, err = in.Multipart(t.Context(), r, ingest.Params{}, nil)
+	res, err = in.Multipart(t.Context(), r, task.Import{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +267,7 @@ func TestBadFormsAreRefused(t *testing.T) {
 			m := newMemory()
 			r, buf := form(t, map[string]string{"a": "content", "b": "2"}, tc.order...)
 			buf.Truncate(buf.Len() - tc.cut)
-			_, err := newIngester(t, m).Multipart(t.Context(), r, ingest.Params{Pin: true}, nil)
+			_, err := newIngester(t, m).Multipart(t.Context(), r, task.Import{Pin: true}, nil)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q in it", err, tc.want)
 			}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/crypto/chacha20"
 
-	"github.com/shoal-cdn/shoal/ingest"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // The CIDs here are published ones: the unixfs-v1-2025 fixtures of Kubo's
@@ -79,7 +79,7 @@ func TestFileCIDsArePublishedOnes(t *testing.T) {
 			t.Parallel()
 			m := newMemory()
 			m.noLeaves = true
-			res, err := newIngester(t, m).Tar(t.Context(), streamOne(tc.size, newKeyStream(tc.seed)), ingest.Params{}, nil)
+			res, err := newIngester(t, m).Tar(t.Context(), streamOne(tc.size, newKeyStream(tc.seed)), task.Import{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestSmallCIDsArePublishedOnes(t *testing.T) {
 		{"empty folder", []entry{dir("./")}, "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			res := importTar(t, newIngester(t, newMemory()), ingest.Params{Pin: true}, tc.entries...)
+			res := importTar(t, newIngester(t, newMemory()), task.Import{Pin: true}, tc.entries...)
 			if res.CID.String() != tc.want {
 				t.Errorf("got %s, want %s", res.CID, tc.want)
 			}
@@ -133,7 +133,7 @@ func TestFolderCIDsArePublishedOnesAroundTheShardingLimit(t *testing.T) {
 				want[name] = "x"
 			}
 			m := newMemory()
-			res := importTar(t, newIngester(t, m), ingest.Params{Pin: true}, entries...)
+			res := importTar(t, newIngester(t, m), task.Import{Pin: true}, entries...)
 			if res.CID.String() != tc.want {
 				t.Errorf("got %s, want %s", res.CID, tc.want)
 			}

@@ -31,7 +31,7 @@ func (in *Ingester) walk(ctx context.Context, root cid.Cid, hold func(...cid.Cid
 		batch = batch[:0]
 		return nil
 	}
-	err := visit(ctx, in.store, root, func(v dag.Visited) error {
+	err := visit(ctx, in.store.Get, in.store.Has, root, func(v dag.Visited) error {
 		switch {
 		case ipld.IsNotFound(v.Err):
 			return badInput("the DAG of %s is not complete: block %s is missing", root, v.CID)
@@ -63,28 +63,27 @@ func isFault(err error) bool {
 	return false
 }
 
-// Blocks reads the blocks that are on this edge and asks nobody else. Get of a
-// block that is not here is an error that ipld.IsNotFound recognises.
-type Blocks interface {
-	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
-	Has(ctx context.Context, c cid.Cid) (bool, error)
-}
-
 // visit calls see for each block of the DAG below root, a parent before its children.
-// It reads only blocks that can have links; for leaves it asks. Blocks inside their CID
-// (identity) are reported, too, although they are stored nowhere.
-func visit(ctx context.Context, from Blocks, root cid.Cid, see func(dag.Visited) error) error {
-	return dag.NewWalk(dag.DefaultLimits(), visitor{from, see}).Run(ctx, root)
+// It reads only blocks that can have links, with get; of leaves it asks whether they are
+// there, with has. Neither asks anybody else. Blocks inside their CID (identity) are
+// reported, too, although they are stored nowhere.
+func visit[B blocks.Block](ctx context.Context, get getter[B], has func(context.Context, cid.Cid) (bool, error), root cid.Cid, see func(dag.Visited) error) error {
+	return dag.NewWalk(dag.DefaultLimits(), visitor[B]{get, has, see}).Run(ctx, root)
 }
 
-type visitor struct {
-	from Blocks
-	see  func(dag.Visited) error
+// getter returns a block. One that it does not find is an error that ipld.IsNotFound
+// recognises.
+type getter[B blocks.Block] func(ctx context.Context, c cid.Cid) (B, error)
+
+type visitor[B blocks.Block] struct {
+	get getter[B]
+	has func(context.Context, cid.Cid) (bool, error)
+	see func(dag.Visited) error
 }
 
 // Glance implements [dag.Visitor].
-func (w visitor) Glance(ctx context.Context, v dag.Visit) (int64, bool, error) {
-	switch present, err := w.from.Has(ctx, v.CID); {
+func (w visitor[B]) Glance(ctx context.Context, v dag.Visit) (int64, bool, error) {
+	switch present, err := w.has(ctx, v.CID); {
 	case err != nil:
 		return 0, false, fmt.Errorf("look for block %s: %w", v.CID, err)
 	case !present:
@@ -94,8 +93,8 @@ func (w visitor) Glance(ctx context.Context, v dag.Visit) (int64, bool, error) {
 }
 
 // Read implements [dag.Visitor].
-func (w visitor) Read(ctx context.Context, v dag.Visit) ([]byte, error) {
-	b, err := w.from.Get(ctx, v.CID)
+func (w visitor[B]) Read(ctx context.Context, v dag.Visit) ([]byte, error) {
+	b, err := w.get(ctx, v.CID)
 	if err != nil {
 		return nil, fmt.Errorf("read block %s: %w", v.CID, err)
 	}
@@ -103,4 +102,4 @@ func (w visitor) Read(ctx context.Context, v dag.Visit) ([]byte, error) {
 }
 
 // After implements [dag.Visitor].
-func (w visitor) After(_ context.Context, v dag.Visited) error { return w.see(v) }
+func (w visitor[B]) After(_ context.Context, v dag.Visited) error { return w.see(v) }

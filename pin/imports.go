@@ -78,7 +78,7 @@ func (p *Pins) endImport(c cid.Cid) {
 	if p.imports == nil {
 		return
 	}
-	if err := p.imports.Release(c); err != nil {
+	if _, err := p.imports.Unpin(c); err != nil {
 		p.log.Error("end the hold of an import", "cid", c, "err", err)
 		return
 	}

@@ -66,6 +66,7 @@ func (p *Pins) open(db ds.Batching, cfg Config) error {
 		return errors.Join(err, entries.Close())
 	}
 	p.methods = entries.Handlers()
+	p.protected = cfg.Store.Pinned
 	err = p.furnish(room{
 		list: entries, hold: shares, fleet: cfg.Fleet, imports: cfg.Imports,
 		store: namespace.Wrap(db, ds.NewKey("/room")), log: cfg.Log, metrics: cfg.Metrics,

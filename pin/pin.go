@@ -48,8 +48,8 @@ type holder interface {
 type Imports interface {
 	// Held lists the roots that imports hold.
 	Held() []cid.Cid
-	// Release ends what the import of a root holds, if it does.
-	Release(root cid.Cid) error
+	// Unpin ends what the imports of roots hold, and reports whether they did.
+	Unpin(roots ...cid.Cid) (bool, error)
 }
 
 // Pins is this edge's part in the fleet's pins. It is safe for concurrent use.
@@ -63,6 +63,7 @@ type Pins struct {
 	own       *journal
 	roster    *roster
 	unmetered func()
+	protected func(cid.Cid) bool // by the block store
 	methods   map[string]Handler // of the list
 	orphans   []cid.Cid          // what imports held when this edge started
 	db        *database.Database // nil: somebody else's
@@ -111,6 +112,7 @@ func newPins(opts Options) (*Pins, error) {
 		opts: opts, own: newJournal(), work: newDirt(),
 		roots: map[cid.Cid]*root{}, pins: map[string]*record.Pin{}, counts: map[record.Status]int{},
 		siblings: map[string]*sibling{}, checks: map[cid.Cid]*check{}, exposed: map[string]int{},
+		protected: func(cid.Cid) bool { return false },
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
@@ -198,9 +200,12 @@ func (p *Pins) at(c cid.Cid) *root {
 	return r
 }
 
-// Pinned reports whether c is the root of something that the fleet pins, whatever the
+// Pinned reports whether c is protected on this edge, or listed. It is quick.
+func (p *Pins) Pinned(c cid.Cid) bool { return p.protected(c) || p.Listed(c) }
+
+// Listed reports whether c is the root of something that the fleet pins, whatever the
 // version and codec of the CID. It is quick.
-func (p *Pins) Pinned(c cid.Cid) bool {
+func (p *Pins) Listed(c cid.Cid) bool {
 	if !c.Defined() {
 		return false
 	}

@@ -143,11 +143,13 @@ func (e *edge) Held() (roots []cid.Cid) {
 	return roots
 }
 
-func (e *edge) Release(c cid.Cid) error {
+func (e *edge) Unpin(roots ...cid.Cid) (bool, error) {
 	e.world.mu.Lock()
 	defer e.world.mu.Unlock()
-	delete(e.imports, c)
-	return nil
+	for _, c := range roots {
+		delete(e.imports, c)
+	}
+	return len(roots) > 0, nil
 }
 
 // mustAdd pins something for an owner.

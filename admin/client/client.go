@@ -24,6 +24,7 @@ import (
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/member"
 	"github.com/shoal-cdn/shoal/problem"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 // DefaultEdge is where an edge's admin API listens unless configured otherwise.
@@ -73,7 +74,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Add sends body, of one of the types that package admin names, as an import.
 // progress may be nil; it is called for each progress line of the edge. An error
 // of body itself is returned wrapped. Body is closed if it is an io.Closer.
-func (c *Client) Add(ctx context.Context, contentType string, body io.Reader, p admin.Params, progress func(admin.Progress)) (admin.AddResult, error) {
+func (c *Client) Add(ctx context.Context, contentType string, body io.Reader, p task.Import, progress func(task.Progress)) (admin.AddResult, error) {
 	query := url.Values{"pin": {strconv.FormatBool(p.Pin)}, "wrap": {strconv.FormatBool(p.Wrap)}, "progress": {strconv.FormatBool(progress != nil)}}
 	if p.Name != "" {
 		query.Set("name", p.Name)
@@ -95,7 +96,7 @@ func (c *Client) Add(ctx context.Context, contentType string, body io.Reader, p 
 }
 
 // readLines reads the answer to an import up to its last line.
-func readLines(r io.Reader, progress func(admin.Progress)) (admin.AddResult, error) {
+func readLines(r io.Reader, progress func(task.Progress)) (admin.AddResult, error) {
 	dec := json.NewDecoder(bufio.NewReader(r))
 	for {
 		var line admin.AddLine
@@ -115,9 +116,9 @@ func readLines(r io.Reader, progress func(admin.Progress)) (admin.AddResult, err
 
 // Purge makes the edge forget what path (a CID, or /ipfs/CID/path) names; with
 // unpin also when an import keeps it, and with fleet its siblings too.
-func (c *Client) Purge(ctx context.Context, path string, unpin, fleet bool) (admin.PurgeResult, error) {
+func (c *Client) Purge(ctx context.Context, path string, unpin, fleet bool) (task.PurgeResult, error) {
 	query := url.Values{"path": {path}, "unpin": {strconv.FormatBool(unpin)}, "fleet": {strconv.FormatBool(fleet)}}
-	return get[admin.PurgeResult](ctx, c, http.MethodPost, "/api/v1/purge", query)
+	return get[task.PurgeResult](ctx, c, http.MethodPost, "/api/v1/purge", query)
 }
 
 // Members returns the edges of the fleet, as the edge sees them.
@@ -131,8 +132,8 @@ func (c *Client) Where(ctx context.Context, id string) (member.Whereabouts, erro
 }
 
 // Reload has the edge read its settings again, and returns what changed.
-func (c *Client) Reload(ctx context.Context) (admin.ReloadResult, error) {
-	return get[admin.ReloadResult](ctx, c, http.MethodPost, "/api/v1/reload", nil)
+func (c *Client) Reload(ctx context.Context) (task.Reloaded, error) {
+	return get[task.Reloaded](ctx, c, http.MethodPost, "/api/v1/reload", nil)
 }
 
 // Stats returns the edge's figures.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoal-cdn/shoal/admin"
 	"github.com/shoal-cdn/shoal/admin/client"
+	"github.com/shoal-cdn/shoal/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +64,7 @@ func TestNoEdgeThere(t *testing.T) {
 	want := "no edge answers at http://" + addr + ": start one with `shoal serve`, or name another with --edge"
 	_, serr := c.Stats(t.Context())
 	_, perr := c.Purge(t.Context(), "x", false, false)
-	_, aerr := c.Add(t.Context(), admin.TypeTar, strings.NewReader("x"), admin.Params{}, nil)
+	_, aerr := c.Add(t.Context(), admin.TypeTar, strings.NewReader("x"), task.Import{}, nil)
 	for _, err := range []error{serr, perr, aerr} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v", err)
@@ -123,15 +124,15 @@ func TestRequests(t *testing.T) {
 		}
 	})
 	purged, err := c.Purge(t.Context(), "/ipfs/x/a b", true, false)
-	if err != nil || !reflect.DeepEqual(purged, admin.PurgeResult{CID: "fleet=false&path=%2Fipfs%2Fx%2Fa+b&unpin=true", Removed: 1, Bytes: 2, Kept: 3}) {
+	if err != nil || !reflect.DeepEqual(purged, task.PurgeResult{CID: "fleet=false&path=%2Fipfs%2Fx%2Fa+b&unpin=true", Purged: task.Purged{Removed: 1, Bytes: 2, Kept: 3}}) {
 		t.Errorf("got %+v, %v", purged, err)
 	}
 	stats, err := c.Stats(t.Context())
 	if err != nil || stats.Name != "edge-0" {
 		t.Errorf("got %+v, %v", stats, err)
 	}
-	var seen admin.Progress
-	added, err := c.Add(t.Context(), admin.TypeCAR, strings.NewReader("hello"), admin.Params{Pin: true, Name: "n"}, func(p admin.Progress) { seen = p })
+	var seen task.Progress
+	added, err := c.Add(t.Context(), admin.TypeCAR, strings.NewReader("hello"), task.Import{Pin: true, Name: "n"}, func(p task.Progress) { seen = p })
 	if err != nil || added.CID != "bafy" || added.Bytes != 5 || seen.Bytes != 3 ||
 		added.Name != "application/vnd.ipld.car name=n&pin=true&progress=true&wrap=false" {
 		t.Errorf("got %+v, %+v, %v", added, seen, err)
@@ -146,11 +147,11 @@ func TestAddErrors(t *testing.T) {
 		})
 	}
 	_, err := answer(`{"progress":{"bytes":1}}`+"\n"+`{"error":{"reason":"BAD_REQUEST","details":"cut off"}}`).
-		Add(t.Context(), admin.TypeTar, strings.NewReader("x"), admin.Params{}, nil)
+		Add(t.Context(), admin.TypeTar, strings.NewReader("x"), task.Import{}, nil)
 	if e, ok := errors.AsType[*client.Error](err); !ok || e.Reason != "BAD_REQUEST" || err.Error() != "cut off" {
 		t.Errorf("got %v", err)
 	}
-	_, err = answer(`{"progress":{"bytes":1}}`+"\n").Add(t.Context(), admin.TypeTar, strings.NewReader("x"), admin.Params{}, nil)
+	_, err = answer(`{"progress":{"bytes":1}}`+"\n").Add(t.Context(), admin.TypeTar, strings.NewReader("x"), task.Import{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "nothing was kept") {
 		t.Errorf("got %v", err)
 	}
@@ -161,7 +162,7 @@ func TestUnreadableBodyIsTheError(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	pr, pw := io.Pipe()
 	go func() { _, _ = pw.Write([]byte("some")); pw.CloseWithError(broken) }()
-	_, err := c.Add(t.Context(), admin.TypeTar, pr, admin.Params{}, nil)
+	_, err := c.Add(t.Context(), admin.TypeTar, pr, task.Import{}, nil)
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
@@ -185,7 +186,7 @@ func TestEarlyRefusalEndsTheBody(t *testing.T) {
 			}
 		}
 	}()
-	_, err := c.Add(t.Context(), admin.TypeTar, pr, admin.Params{}, nil)
+	_, err := c.Add(t.Context(), admin.TypeTar, pr, task.Import{}, nil)
 	if err == nil || err.Error() != "full" {
 		t.Errorf("got %v", err)
 	}
@@ -207,7 +208,7 @@ func TestCancel(t *testing.T) {
 	pr, pw := io.Pipe()
 	defer pw.Close()
 	go func() { _, _ = pw.Write(bytes.Repeat([]byte("x"), 1<<20)) }()
-	_, err := c.Add(ctx, admin.TypeTar, pr, admin.Params{}, nil)
+	_, err := c.Add(ctx, admin.TypeTar, pr, task.Import{}, nil)
 	if !errors.Is(err, left) {
 		t.Errorf("got %v", err)
 	}

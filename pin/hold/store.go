@@ -12,47 +12,34 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// Blocks are those on this edge's disk.
+// Store is the block store. All of it may be called concurrently.
 //
 // Get reads a block and holds it against its checksum; one that is not here, or no
 // longer good, is an error that ipld.IsNotFound recognises. GetSize reads no
 // disk. Discard drops a block, held or not, whose bytes turned out to be wrong.
-type Blocks interface {
+//
+// References protect blocks in the name of an owner. PutHeld stores a block and holds it
+// in one step. Hold holds blocks that are here; one that is not is an error that
+// ipld.IsNotFound recognises. Commit makes durable what the owner holds so far, blocks
+// and references. Release ends it all, durably. Owners lists those that committed,
+// References what one of them holds.
+//
+// Room returns how many bytes could be held at most besides what is held now. Pinned
+// reports whether any owner holds a block.
+type Store interface {
 	Get(ctx context.Context, c cid.Cid) (blocks.Block, error)
 	GetSize(ctx context.Context, c cid.Cid) (int, error)
 	Discard(ctx context.Context, c cid.Cid) error
-}
 
-// References protect blocks in the name of an owner.
-//
-// PutHeld stores a block and holds it in one step. Hold holds blocks that are here;
-// one that is not is an error that ipld.IsNotFound recognises. Commit makes durable
-// what the owner holds so far, blocks and references. Release ends it all,
-// durably. Owners lists those that committed, References what one of them holds.
-type References interface {
 	PutHeld(ctx context.Context, owner string, b blocks.Block) error
 	Hold(owner string, cids ...cid.Cid) error
 	Commit(owner string) error
 	Release(owner string) error
 	Owners() []string
 	References(owner string, f func(multihash.Multihash) error) error
-}
 
-// Space says how much could be held.
-//
-// Room returns how many bytes could be held at most besides what is held now.
-// Pinned reports whether any owner holds a block.
-type Space interface {
 	Room() int64
 	Pinned(c cid.Cid) bool
-}
-
-// Store is what the room needs of the block store. All of it may be called from many
-// goroutines at once.
-type Store interface {
-	Blocks
-	References
-	Space
 }
 
 // refusal says that a DAG cannot be pinned, however often it is tried. Its text is
