@@ -67,8 +67,8 @@ type AddResult struct {
 
 // AddLine is one line of the answer to an import: one of the three.
 type AddLine struct {
-	Progress *task.Progress     `json:"progress,omitempty"`
-	Error    *problem.Body `json:"error,omitempty"`
+	Progress *task.Progress `json:"progress,omitempty"`
+	Error    *problem.Body  `json:"error,omitempty"`
 	*AddResult
 }
 
