@@ -26,14 +26,14 @@ const (
 	maxHeader     = 64 << 10    // bytes
 )
 
-// Admin is the operator's door. Make one with [New].
+// Admin is the admin API. Make one with [New].
 type Admin struct {
 	opts    Options
 	deps    Deps
 	log     *slog.Logger
 	page    page
 	token   atomic.Pointer[[sha256.Size]byte] // the hash of Options.Token; nil for none
-	bound   atomic.Pointer[net.Addr]          // where the door is open
+	bound   atomic.Pointer[net.Addr]          // where it listens
 	slots   chan struct{}                     // one for each import under way
 	handler http.Handler
 	server  *http.Server
@@ -43,7 +43,7 @@ type Admin struct {
 
 var errShutdown = errors.New("this edge is shutting down")
 
-// New returns a door that [Admin.Serve] opens, or an error when the options are
+// New returns an API that [Admin.Serve] opens, or an error when the options are
 // not valid.
 func New(opts Options, deps Deps, log *slog.Logger) (*Admin, error) {
 	if err := opts.Validate(); err != nil {
@@ -106,7 +106,7 @@ func (a *Admin) routes() http.Handler {
 	return r
 }
 
-// ServeHTTP lets another server open the door, and tests.
+// ServeHTTP answers one request: for tests, and other servers.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
 // Serve answers on ln until ctx ends or Shutdown is called, and closes ln. When
@@ -120,7 +120,7 @@ func (a *Admin) Serve(ctx context.Context, ln net.Listener) error {
 	a.bound.Store(&addr)
 	done := make(chan error, 1)
 	go func() { done <- a.server.Serve(ln) }()
-	a.log.Info("operator's door open", "listen", ln.Addr().String(), "token", a.token.Load() != nil)
+	a.log.Info("admin API listening", "listen", ln.Addr().String(), "token", a.token.Load() != nil)
 	select {
 	case err := <-done:
 		if errors.Is(err, http.ErrServerClosed) {
@@ -137,7 +137,7 @@ func (a *Admin) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // LameDuck has every answer from now on be the last of its connection, so that nobody
-// sends a request just when this door closes.
+// sends a request just when this listener closes.
 func (a *Admin) LameDuck() { a.ending.Store(true) }
 
 // endConnection says so to the client (RFC 9112, section 9.6).
@@ -189,7 +189,7 @@ func (a *Admin) Shutdown(ctx context.Context) error {
 	defer a.stop(errShutdown)
 	if err := a.server.Shutdown(ctx); err != nil {
 		a.stop(errShutdown)
-		a.log.Warn("operator's door closed with requests under way", "error", err)
+		a.log.Warn("admin API closed with requests under way", "error", err)
 		return a.server.Close()
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-cdn/shoal/task"
 )
 
-// Deps are the rooms behind the door. All of it may be called from many
+// Deps are what the API works with. All of it may be called from many
 // goroutines at once, and none of it may be nil.
 type Deps struct {
 	// Import takes content in.

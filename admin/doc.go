@@ -1,4 +1,4 @@
-// Package admin is the operator's door: health, metrics, a dashboard, and the
+// Package admin is the admin API: health, metrics, a dashboard, and the
 // import and purge of content, over HTTP on a listener of its own.
 //
 //	GET  /healthz            200 while the process answers; asks nobody
@@ -25,7 +25,7 @@
 //
 // With a token, everything but /healthz, /readyz and the bare dashboard page needs
 // "Authorization: Bearer <token>" (and /pins one of its own tokens, always); a Prometheus server is given it as a
-// credential. Without a token the door opens on loopback addresses only, and
+// credential. Without a token it listens on loopback addresses only, and
 // [Options.Validate] refuses any other. A browser on that machine is then the one
 // stranger who could come in, led by a foreign page: so a request must name a
 // loopback host (no DNS rebinding), and one that changes something must not come

@@ -16,7 +16,7 @@ import (
 	"github.com/shoal-cdn/shoal/task"
 )
 
-// Fleet is what the operator's door can ask of the fleet that this edge belongs to.
+// Fleet is what the admin API can ask of the fleet that this edge belongs to.
 type Fleet interface {
 	// Members returns this edge and all siblings that it knows of, by name.
 	Members() []member.Member

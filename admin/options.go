@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Options are the settings of the operator's door.
+// Options are the settings of the admin API.
 type Options struct {
-	// Listen is the address as configured, host:port. The door itself is given a
+	// Listen is the address as configured, host:port. [Admin.Serve] is given a
 	// listener; this is what Validate judges.
 	Listen string
-	// Token is the bearer token; empty means that who reaches the door may enter.
+	// Token is the bearer token; empty means that who reaches it may enter.
 	Token string
 	// MaxImports is how many imports may run at once. Each needs about 16 MiB.
 	MaxImports int

@@ -60,7 +60,7 @@ type process struct {
 
 func (p *process) serve(ctx context.Context, loaded *config.Loaded, hangup <-chan os.Signal) error {
 	p.warn(loaded)
-	gologshim.SetDefaultHandler(warnings{p.log.With("room", "swarm").Handler()})
+	gologshim.SetDefaultHandler(warnings{p.log.With("component", "swarm").Handler()})
 	e, err := edge.New(loaded.Config, edge.Build{Version: Build(), Log: p.log.Logger, Load: p.reread, Reloaded: p.takeOver})
 	if err != nil {
 		return usageError{err} // nothing ran yet: the set-up is wrong

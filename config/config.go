@@ -96,7 +96,7 @@ type Pin struct {
 	GiveUp    Duration `yaml:"give_up"`
 }
 
-// Admin is the operator's door.
+// Admin is the admin API.
 type Admin struct {
 	Listen    string `yaml:"listen"`
 	Token     Secret `yaml:"token" reload:"live"`

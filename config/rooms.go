@@ -136,7 +136,7 @@ func (c *Config) NamesOptions() names.Options {
 	return o
 }
 
-// AdminOptions returns what the operator's door is built from.
+// AdminOptions returns what the admin API is built from.
 func (c *Config) AdminOptions() admin.Options {
 	o := admin.DefaultOptions()
 	o.Listen = c.Admin.Listen

@@ -51,7 +51,7 @@ type Build struct {
 // NewSecret returns a new secret for a fleet, in one line.
 func NewSecret() string { return swarm.NewSecret() }
 
-// Edge is one edge: all of its rooms, and its two doors.
+// Edge is one edge: all of its components, and its two listeners.
 type Edge struct {
 	cfg     atomic.Pointer[config.Config] // in force; replaced by Reload
 	build   Build
@@ -124,11 +124,11 @@ func (e *Edge) openMetrics() error {
 }
 
 func (e *Edge) openStore() (err error) {
-	if e.store, err = blockstore.New(e.config().StoreOptions(), e.room("blockstore"), e.metrics); err != nil {
+	if e.store, err = blockstore.New(e.config().StoreOptions(), e.logOf("blockstore"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.store.Close)
-	e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.room("ingest"))
+	e.ingest, err = ingest.New(ingest.DefaultOptions(), e.store, e.logOf("ingest"))
 	return err
 }
 
@@ -139,7 +139,7 @@ func (e *Edge) openCache() error {
 		return err
 	}
 	e.cache, err = cache.New(e.config().CacheOptions(), cache.Config{
-		Disk: e.store, Admission: admit, Log: e.room("cache"), Metrics: e.metrics,
+		Disk: e.store, Admission: admit, Log: e.logOf("cache"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (e *Edge) openCache() error {
 // too: it is home to everything.
 func (e *Edge) openSwarm() (err error) {
 	e.swarm, err = swarm.New(e.config().SwarmOptions(), swarm.Config{
-		Local: e.cache, Log: e.room("swarm"), Metrics: e.metrics,
+		Local: e.cache, Log: e.logOf("swarm"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (e *Edge) openSwarm() (err error) {
 
 func (e *Edge) openOrigins() (err error) {
 	peers := func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) }
-	if e.origins, err = origin.New(e.config().OriginOptions(), peers, e.room("origin"), e.metrics); err != nil {
+	if e.origins, err = origin.New(e.config().OriginOptions(), peers, e.logOf("origin"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.origins.Close)
@@ -172,7 +172,7 @@ func (e *Edge) openOrigins() (err error) {
 }
 
 func (e *Edge) openNames() (err error) {
-	if e.names, err = names.New(e.config().NamesOptions(), e.room("names"), e.metrics); err != nil {
+	if e.names, err = names.New(e.config().NamesOptions(), e.logOf("names"), e.metrics); err != nil {
 		return err
 	}
 	e.onClose(e.names.Close)
@@ -182,7 +182,7 @@ func (e *Edge) openNames() (err error) {
 func (e *Edge) openGateway() (err error) {
 	e.gateway, err = gateway.New(e.config().GatewayOptions(), gateway.Deps{
 		Blocks: e.cache, Names: e.sites, Pins: e.pins, Memory: e.cache,
-		Log: e.room("gateway"), Registry: e.metrics,
+		Log: e.logOf("gateway"), Registry: e.metrics,
 	})
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (e *Edge) openAdmin() (err error) {
 	e.admin, err = admin.New(e.config().AdminOptions(), admin.Deps{
 		Import: e.ingest, Purge: e.purge, Fleet: e.swarm, Pins: e.pins, Resolve: resolver.Resolve, PinService: e.service, Reload: e.Reload,
 		Stats: e.Stats, Ready: e.ready, URL: e.urlOf, Gatherer: e.metrics,
-	}, e.room("admin"))
+	}, e.logOf("admin"))
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,8 @@ func (e *Edge) open(setting, address string) (*lingeringListener, error) {
 // config returns the settings that are in force.
 func (e *Edge) config() *config.Config { return e.cfg.Load() }
 
-func (e *Edge) room(name string) *slog.Logger { return e.build.Log.With("room", name) }
+// logOf returns the log of a component.
+func (e *Edge) logOf(name string) *slog.Logger { return e.build.Log.With("component", name) }
 
 // GatewayAddr returns the address on which visitors are served.
 func (e *Edge) GatewayAddr() net.Addr { return e.public.Addr() }
@@ -250,7 +251,7 @@ func (e *Edge) SwarmAddrs() []string { return e.swarm.Addrs() }
 func (e *Edge) Members() []member.Member { return e.swarm.Members() }
 
 // Run serves until ctx ends, then drains and returns nil if every request in flight was
-// finished and the clients have acknowledged all that they were sent. The operator's door
+// finished and the clients have acknowledged all that they were sent. The admin API
 // closes last, so that readiness can be watched to the end. Run is called once.
 func (e *Edge) Run(ctx context.Context) error {
 	e.build.Log.Info("serving", "edge", e.config().EdgeName(), "version", e.build.Version,
@@ -290,7 +291,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	return err
 }
 
-// serveVisitors serves the public door until ctx ends, and then until the last client has
+// serveVisitors serves the gateway until ctx ends, and then until the last client has
 // its answer, for as long as gateway.drain_timeout at most.
 func (e *Edge) serveVisitors(ctx context.Context) error {
 	served := make(chan error, 1)
@@ -310,7 +311,7 @@ func (e *Edge) serveVisitors(ctx context.Context) error {
 // they were sent. It is short: imports were waited for already.
 const answersWithin = 2 * time.Second
 
-// serveOperator serves the operator's door until ctx ends, and then until the last client
+// serveOperator serves the admin API until ctx ends, and then until the last client
 // has its answer.
 func (e *Edge) serveOperator(ctx context.Context) error {
 	err := e.admin.Serve(ctx, e.operator)

@@ -16,7 +16,7 @@ func (e *Edge) openPins() (err error) {
 	e.pins, err = pin.New(e.config().PinOptions(), pin.Config{
 		Store: e.store, Fetch: e.cache.Aside(),
 		Peer:  func(addr string) (block.Getter, error) { return e.swarm.PeerOrigin(addr) },
-		Fleet: e.swarm.Roll(), Imports: e.ingest, Log: e.room("pin"), Metrics: e.metrics,
+		Fleet: e.swarm.Roll(), Imports: e.ingest, Log: e.logOf("pin"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (e *Edge) openPins() (err error) {
 	for method, handler := range e.pins.Handlers() {
 		e.swarm.Handle(method, swarm.Handler(handler))
 	}
-	e.service, err = service.New(e.config().PinServiceOptions(), e.pins, e.room("pin"), e.metrics)
+	e.service, err = service.New(e.config().PinServiceOptions(), e.pins, e.logOf("pin"), e.metrics)
 	return err
 }
 
@@ -44,7 +44,7 @@ func (w watcher) Lost(multihash.Multihash) { w.pins.Lost() }
 // openSites has the sites' releases be pinned.
 func (e *Edge) openSites() (err error) {
 	e.sites, err = release.New(release.Config{
-		Names: e.names, Pins: e.pins, Datastore: e.pins.Store(ds.NewKey("/sites")), Log: e.room("pin"), Metrics: e.metrics,
+		Names: e.names, Pins: e.pins, Datastore: e.pins.Store(ds.NewKey("/sites")), Log: e.logOf("pin"), Metrics: e.metrics,
 	})
 	if err != nil {
 		return err

@@ -178,7 +178,7 @@ func (r *running) pinStatusOf(root string) *admin.Pin {
 	return &list[0]
 }
 
-// The pinning service is at the operator's door, with tokens of its own.
+// The pinning service is on the admin API's listener, with tokens of its own.
 func TestPinningServiceAtTheDoor(t *testing.T) {
 	cfg := settings(t)
 	cfg.Pin.Tokens = []config.Secret{"first-token-first", "second-token-second"}

@@ -58,7 +58,7 @@ func (e *Edge) reload() (task.Reloaded, error) {
 }
 
 // replace has every room get ready for new settings, and then has all take them over.
-// Origins come before sites, so that a new site finds its content; the operator's door
+// Origins come before sites, so that a new site finds its content; the admin API
 // last, so that whoever asked for the reload is not shut out by half of one. A room
 // that learns to take new settings joins both halves: what can fail above the line,
 // what cannot below it. It returns the archives that were read again.
@@ -71,7 +71,7 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	if err != nil {
 		return nil, errors.Join(err, origins.Discard())
 	}
-	door, err := e.admin.Prepare(next.AdminOptions())
+	api, err := e.admin.Prepare(next.AdminOptions())
 	if err != nil {
 		return nil, errors.Join(err, origins.Discard())
 	}
@@ -93,6 +93,6 @@ func (e *Edge) replace(next *config.Config) (reopened []string, err error) {
 	if err := e.service.SetTokens(next.PinServiceOptions().Tokens); err != nil {
 		e.build.Log.Error("reload: the pinning service keeps its tokens", "err", err) // they were validated
 	}
-	door()
+	api()
 	return origins.Reopened(), nil
 }

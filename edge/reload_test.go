@@ -224,7 +224,7 @@ func TestReloadOfWrongSettingsChangesNothing(t *testing.T) {
 	}
 }
 
-// The operator's door never loses its token because another address, which it does
+// The admin API never loses its token because another address, which it does
 // not listen on yet, would need none.
 func TestReloadKeepsTheDoorShut(t *testing.T) {
 	cfg := settings(t)

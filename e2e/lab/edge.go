@@ -242,7 +242,7 @@ func (e *Edge) Ready(ctx context.Context) bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// operator answers a GET of the operator's door.
+// operator answers a GET of the admin API.
 func (e *Edge) operator(ctx context.Context, c *http.Client, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Admin+path, nil)
 	if err != nil {

@@ -65,7 +65,7 @@ type Pin struct {
 	Old cid.Cid
 }
 
-// Operator owns the pins that are made at the operator's door.
+// Operator owns the pins that are made through the admin API.
 const Operator = "operator"
 
 // View is a pin as a client sees it. Its Replicas are never 0.
