@@ -121,7 +121,7 @@ func (p *Pins) gone(ctx context.Context, c cid.Cid) error {
 	for {
 		p.mu.RLock()
 		r := p.roots[c]
-		done := r == nil || p.judge(r).wanted > 0 || r.local.Status == "" && !r.imported
+		done := r == nil || p.plan(r).wanted > 0 || r.local.Status == "" && !r.imported
 		p.mu.RUnlock()
 		if done {
 			return nil

@@ -67,7 +67,7 @@ func (p *Pins) open(db ds.Batching, cfg Config) error {
 	}
 	p.methods = entries.Handlers()
 	p.protected = cfg.Store.Pinned
-	err = p.furnish(room{
+	err = p.assemble(parts{
 		list: entries, hold: shares, fleet: cfg.Fleet, imports: cfg.Imports,
 		store: namespace.Wrap(db, ds.NewKey("/room")), log: cfg.Log, metrics: cfg.Metrics,
 	})

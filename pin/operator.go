@@ -83,12 +83,12 @@ func (p *Pins) Detail(_ context.Context, id string) (record.View, error) {
 	if r == nil {
 		return d, nil
 	}
-	j := p.judge(r)
+	j := p.plan(r)
 	for _, name := range j.assigned {
 		d.Edges = append(d.Edges, p.edgeShare(r, name, true))
 	}
 	others := []string{}
-	for _, o := range append(slices.Clone(r.reports), report{p.crew.self.Name, r.local}) {
+	for _, o := range append(slices.Clone(r.reports), report{p.membership.self.Name, r.local}) {
 		if o.Status != "" && !slices.Contains(j.assigned, o.edge) {
 			others = append(others, o.edge)
 		}
@@ -101,7 +101,7 @@ func (p *Pins) Detail(_ context.Context, id string) (record.View, error) {
 }
 
 func (p *Pins) edgeShare(r *root, name string, assigned bool) record.EdgeShare {
-	e := record.EdgeShare{Edge: name, Assigned: assigned, Present: p.crew.isPresent(name), Share: r.share(name, p.crew.self.Name).Share}
+	e := record.EdgeShare{Edge: name, Assigned: assigned, Present: p.membership.isPresent(name), Share: r.share(name, p.membership.self.Name).Share}
 	if e.Status == "" {
 		e.Status = record.Queued
 	}
@@ -239,7 +239,7 @@ func (p *Pins) verifyAt(ctx context.Context, name string, root cid.Cid, progress
 func (p *Pins) self() string {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.crew.self.Name
+	return p.membership.self.Name
 }
 
 // verifyForSibling begins to verify a root, or says how far that is. A result is given

@@ -61,7 +61,7 @@ type Pins struct {
 	hold      holder
 	log       *slog.Logger
 	own       *journal
-	roster    *roster
+	tracker   *tracker
 	unmetered func()
 	protected func(cid.Cid) bool // by the block store
 	methods   map[string]Handler // of the list
@@ -72,18 +72,18 @@ type Pins struct {
 	cancel  context.CancelFunc
 	running work.Group
 
-	work dirt // roots and pins that changed
+	work queue // roots and pins that changed
 
-	mu       sync.RWMutex // guards what follows
-	crew     *crew
-	roots    map[cid.Cid]*root
-	pins     map[string]*record.Pin // by ID: those that roots have
-	counts   map[record.Status]int  // of pins
-	siblings map[string]*sibling
-	// mayLet says that this edge knows enough to let go of something.
-	mayLet bool
-	stamp  time.Time // the last that was given out
-	checks map[cid.Cid]*check
+	mu         sync.RWMutex // guards what follows
+	membership *membership
+	roots      map[cid.Cid]*root
+	pins       map[string]*record.Pin // by ID: those that roots have
+	counts     map[record.Status]int  // of pins
+	siblings   map[string]*sibling
+	// mayRelease says that this edge knows enough to let go of something.
+	mayRelease bool
+	stamp      time.Time // the last that was given out
+	checks     map[cid.Cid]*check
 	// exposed counts the roots that are pinned by the fleet, by multihash.
 	exposed map[string]int
 
@@ -91,13 +91,13 @@ type Pins struct {
 	hashes sync.Map
 }
 
-// room is what newPins makes Pins of.
-type room struct {
+// parts are what newPins makes Pins of.
+type parts struct {
 	list    pinList
 	hold    holder
 	fleet   Fleet
 	imports Imports
-	store   ds.Batching // for what the room itself remembers
+	store   ds.Batching // for what this package remembers
 	log     *slog.Logger
 	metrics prometheus.Registerer
 }
@@ -109,7 +109,7 @@ func newPins(opts Options) (*Pins, error) {
 		return nil, err
 	}
 	p := &Pins{
-		opts: opts, own: newJournal(), work: newDirt(),
+		opts: opts, own: newJournal(), work: newQueue(),
 		roots: map[cid.Cid]*root{}, pins: map[string]*record.Pin{}, counts: map[record.Status]int{},
 		siblings: map[string]*sibling{}, checks: map[cid.Cid]*check{}, exposed: map[string]int{},
 		protected: func(cid.Cid) bool { return false },
@@ -118,17 +118,17 @@ func newPins(opts Options) (*Pins, error) {
 	return p, nil
 }
 
-// furnish gives Pins what they work with.
-func (p *Pins) furnish(r room) (err error) {
+// assemble gives Pins what they work with.
+func (p *Pins) assemble(r parts) (err error) {
 	p.list, p.hold, p.fleet, p.imports, p.log = r.list, r.hold, r.fleet, r.imports, r.log
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	now := time.Now()
-	if p.roster, err = newRoster(p.ctx, r.store, p.opts.Grace, now); err != nil {
+	if p.tracker, err = newTracker(p.ctx, r.store, p.opts.Grace, now); err != nil {
 		return fmt.Errorf("pins: %w", err)
 	}
-	p.setCrew(p.roster.look(p.fleet.Members(), now))
+	p.setMembership(p.tracker.look(p.fleet.Members(), now))
 	p.load()
 	if p.imports != nil {
 		p.orphans = p.imports.Held()
@@ -139,11 +139,11 @@ func (p *Pins) furnish(r room) (err error) {
 	return nil
 }
 
-// setCrew notes who counts.
-func (p *Pins) setCrew(c *crew) {
-	c.rank = p.fleet.Ranker(p.roster.ranked(c))
+// setMembership notes who counts.
+func (p *Pins) setMembership(c *membership) {
+	c.rank = p.fleet.Ranker(p.tracker.ranked(c))
 	p.mu.Lock()
-	p.crew = c
+	p.membership = c
 	p.mu.Unlock()
 }
 
@@ -162,7 +162,7 @@ func (p *Pins) changedRoot(c cid.Cid) { p.work.root(record.Root(c)) }
 func (p *Pins) Start(ready <-chan struct{}) {
 	p.hold.Start()
 	p.list.Start()
-	p.running.Go(func() { p.attend(ready) })
+	p.running.Go(func() { p.reconcile(ready) })
 }
 
 // load takes up all that is there.
@@ -177,7 +177,7 @@ func (p *Pins) load() {
 		p.setPin(pin.ID, pin)
 	}
 	for c, r := range p.roots {
-		p.rejudge(r)
+		p.replan(r)
 		p.work.root(c)
 	}
 }
@@ -187,7 +187,7 @@ func (p *Pins) Close() error {
 	if !p.running.Close(p.cancel) {
 		return nil
 	}
-	return p.dismantle()
+	return p.closeParts()
 }
 
 // at returns the root, which may be a new one. p.mu is held.
@@ -213,8 +213,8 @@ func (p *Pins) Listed(c cid.Cid) bool {
 	return ok
 }
 
-// dismantle closes the list, what is held, and the database of both.
-func (p *Pins) dismantle() error {
+// closeParts closes the list, what is held, and the database of both.
+func (p *Pins) closeParts() error {
 	p.unmetered()
 	err := errors.Join(p.list.Close(), p.hold.Close())
 	if p.db != nil {

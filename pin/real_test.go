@@ -324,7 +324,7 @@ func BenchmarkHundredThousandPins(b *testing.B) {
 		for range b.N {
 			e.mu.Lock()
 			for _, r := range e.roots {
-				e.rejudge(r)
+				e.replan(r)
 			}
 			e.mu.Unlock()
 		}

@@ -42,9 +42,9 @@ type heard struct {
 	Seq   uint64 `json:"seq"`
 }
 
-// meet begins to tell siblings that came, stops telling those that went, and forgets
+// followSiblings begins to tell siblings that came, stops telling those that went, and forgets
 // those that do not count any more. p.mu is held.
-func (p *Pins) meet(c *crew) {
+func (p *Pins) followSiblings(c *membership) {
 	for _, m := range c.present {
 		if m.Self {
 			continue

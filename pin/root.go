@@ -18,8 +18,8 @@ type report struct {
 type root struct {
 	cid  cid.Cid       // of version 1
 	pins []*record.Pin // of it
-	// heirs are the pins that took the place of one of this root.
-	heirs []*record.Pin
+	// successors are the pins that took the place of one of this root.
+	successors []*record.Pin
 	// sites are the edges with a site that leads or led here.
 	sites []string
 	// imported says that an import holds it on this edge; see imports.go.
@@ -31,7 +31,7 @@ type root struct {
 
 // idle reports whether there is nothing to remember.
 func (r *root) idle() bool {
-	return len(r.pins)+len(r.heirs)+len(r.sites)+len(r.reports) == 0 && !r.imported && r.local.Status == ""
+	return len(r.pins)+len(r.successors)+len(r.sites)+len(r.reports) == 0 && !r.imported && r.local.Status == ""
 }
 
 // share returns how far an edge is.
@@ -60,8 +60,8 @@ func (r *root) setReport(edge string, s record.Report) {
 	}
 }
 
-// judgement is what this edge makes of a root.
-type judgement struct {
+// plan is what this edge makes of a root.
+type plan struct {
 	// wanted is how many edges are to hold it; 0 if none.
 	wanted int
 	// assigned are the edges that are to hold it, first in rank first.
@@ -69,11 +69,11 @@ type judgement struct {
 	// holders are the edges that are present and hold it whole.
 	holders []string
 	// need is how many of them there have to be.
-	need   int
-	status record.Status
-	settle bool // the fleet has enough of it now
-	hold   bool // here
-	let    bool // here
+	need    int
+	status  record.Status
+	settle  bool // the fleet has enough of it now
+	hold    bool // here
+	release bool // here
 }
 
 // wantedBy returns how many edges are to hold a root.
@@ -88,11 +88,11 @@ func (p *Pins) wantedBy(r *root) int {
 	return n
 }
 
-// hasHeir reports whether something is to take the place of a root and is still on its
+// hasSuccessor reports whether something is to take the place of a root and is still on its
 // way. Whoever holds the root keeps it until then; nobody begins to.
-func (p *Pins) hasHeir(r *root) bool {
-	return slices.ContainsFunc(r.heirs, func(heir *record.Pin) bool {
-		to := p.roots[record.Root(heir.CID)]
+func (p *Pins) hasSuccessor(r *root) bool {
+	return slices.ContainsFunc(r.successors, func(successor *record.Pin) bool {
+		to := p.roots[record.Root(successor.CID)]
 		return to == nil || to.status != record.Pinned && to.status != record.Failed
 	})
 }
@@ -104,11 +104,11 @@ func (p *Pins) replicas(pin *record.Pin) int {
 	return p.opts.Replicas
 }
 
-// judge decides who is to hold a root, and how it stands. p.mu is held, if only for
+// plan decides who is to hold a root, and how it stands. p.mu is held, if only for
 // reading.
-func (p *Pins) judge(r *root) judgement {
-	j := judgement{wanted: p.wantedBy(r)}
-	c := p.crew
+func (p *Pins) plan(r *root) plan {
+	j := plan{wanted: p.wantedBy(r)}
+	c := p.membership
 	settled := r.local.Settled && r.local.Status == record.Pinned
 	if r.local.Status == record.Pinned {
 		j.holders = append(j.holders, c.self.Name)
@@ -120,7 +120,7 @@ func (p *Pins) judge(r *root) judgement {
 		}
 	}
 	if j.wanted == 0 {
-		j.let = r.local.Status != "" && !p.hasHeir(r)
+		j.release = r.local.Status != "" && !p.hasSuccessor(r)
 		return j
 	}
 	j.need = min(j.wanted, len(c.present))
@@ -131,7 +131,7 @@ func (p *Pins) judge(r *root) judgement {
 	here := slices.Contains(j.assigned, c.self.Name)
 	j.hold = here || r.imported
 	if !j.hold && r.local.Status != "" {
-		j.let = r.local.Status != record.Pinned || p.surplus(r, &j)
+		j.release = r.local.Status != record.Pinned || p.surplus(r, &j)
 	}
 	return j
 }
@@ -139,7 +139,7 @@ func (p *Pins) judge(r *root) judgement {
 // assign returns the first edges in rank. One that is away counts for what it held,
 // but what it had not pinned yet is left to others.
 func (p *Pins) assign(r *root, n int, settled bool) []string {
-	c := p.crew
+	c := p.membership
 	var list []string
 	for _, name := range c.rank(r.cid.Hash(), n+len(c.away)) {
 		if len(list) == n {
@@ -154,7 +154,7 @@ func (p *Pins) assign(r *root, n int, settled bool) []string {
 }
 
 // surplus reports whether the edges that are to hold a root do so without this one.
-func (p *Pins) surplus(r *root, j *judgement) bool {
+func (p *Pins) surplus(r *root, j *plan) bool {
 	for _, name := range j.assigned {
 		if !slices.Contains(j.holders, name) {
 			return false
@@ -164,13 +164,13 @@ func (p *Pins) surplus(r *root, j *judgement) bool {
 }
 
 // statusOf returns the status of the pins of a root.
-func (p *Pins) statusOf(r *root, j *judgement, settled bool) record.Status {
+func (p *Pins) statusOf(r *root, j *plan, settled bool) record.Status {
 	if len(j.holders) >= j.need || settled {
 		return record.Pinned // whoever settled it is one of the holders
 	}
 	begun, failed, trying := len(j.holders) > 0, false, false
 	for _, name := range j.assigned {
-		switch r.share(name, p.crew.self.Name).Status {
+		switch r.share(name, p.membership.self.Name).Status {
 		case record.Failed:
 			failed = true
 		case record.Pinning:

@@ -150,7 +150,7 @@ func (p *Pins) statusNow(pin *record.Pin) record.Status {
 	if r := p.roots[record.Root(pin.CID)]; r != nil && r.status != "" {
 		return r.status
 	}
-	return record.Queued // the list has it, and the room is about to hear of it
+	return record.Queued // the list has it, and this package is about to hear of it
 }
 
 // maxDelegates is the specification's bound.
@@ -162,9 +162,9 @@ func (p *Pins) view(pin *record.Pin) record.View {
 	defer p.mu.RUnlock()
 	v := record.View{Pin: *pin, Status: record.Queued, Info: map[string]string{}}
 	v.Replicas = p.replicas(pin)
-	assigned := []string{p.crew.self.Name}
+	assigned := []string{p.membership.self.Name}
 	if r := p.roots[record.Root(pin.CID)]; r != nil && r.status != "" {
-		j := p.judge(r)
+		j := p.plan(r)
 		v.Status, assigned = j.status, j.assigned
 		p.inform(v.Info, pin, r, &j)
 	}
@@ -173,7 +173,7 @@ func (p *Pins) view(pin *record.Pin) record.View {
 }
 
 // inform says for people how a pin stands.
-func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *judgement) {
+func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *plan) {
 	info["replicas"] = fmt.Sprintf("%d/%d", min(len(j.holders), p.replicas(pin)), p.replicas(pin))
 	if len(j.holders) > 0 {
 		info["edges"] = strings.Join(slices.Sorted(slices.Values(j.holders)), ", ")
@@ -181,7 +181,7 @@ func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *judge
 	reasons := map[string]string{}
 	var most record.Report
 	for _, name := range j.assigned {
-		s := r.share(name, p.crew.self.Name)
+		s := r.share(name, p.membership.self.Name)
 		if s.Status != record.Pinned && s.Reason != "" {
 			reasons[name] = name + ": " + s.Reason
 		}
@@ -206,12 +206,12 @@ func (p *Pins) inform(info map[string]string, pin *record.Pin, r *root, j *judge
 func (p *Pins) delegates(assigned []string) []string {
 	var lists [][]string
 	for _, name := range assigned {
-		if at := slices.IndexFunc(p.crew.present, func(m member.Member) bool { return m.Name == name }); at >= 0 {
-			lists = append(lists, p.crew.present[at].Addrs())
+		if at := slices.IndexFunc(p.membership.present, func(m member.Member) bool { return m.Name == name }); at >= 0 {
+			lists = append(lists, p.membership.present[at].Addrs())
 		}
 	}
 	if len(lists) == 0 {
-		lists = [][]string{p.crew.self.Addrs()}
+		lists = [][]string{p.membership.self.Addrs()}
 	}
 	var all []string
 	for i := 0; len(all) < maxDelegates; i++ {

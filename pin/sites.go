@@ -20,7 +20,7 @@ func (p *Pins) SetSites(roots []cid.Cid) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	name := p.crew.self.Name
+	name := p.membership.self.Name
 	own := p.siblings[name]
 	if own == nil {
 		own = &sibling{complete: true}
@@ -40,10 +40,10 @@ func (p *Pins) Standing(c cid.Cid) (s record.Report) {
 		s.Status = record.Queued
 		return s
 	}
-	j := p.judge(r)
+	j := p.plan(r)
 	s.Status = j.status
 	for _, name := range j.assigned {
-		share := r.share(name, p.crew.self.Name)
+		share := r.share(name, p.membership.self.Name)
 		if share.Status != record.Pinned && share.Reason != "" {
 			s.Reason = name + ": " + share.Reason
 		}

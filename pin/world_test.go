@@ -88,7 +88,7 @@ func (w *world) start(name string, change ...func(*Options)) *edge {
 	w.mu.Lock()
 	e.Pins, e.up = p, true
 	w.mu.Unlock()
-	if err := p.furnish(room{list: &sharedList{e}, hold: newMemoryHolder(e), fleet: memoryFleet{e}, imports: e, store: e.store}); err != nil {
+	if err := p.assemble(parts{list: &sharedList{e}, hold: newMemoryHolder(e), fleet: memoryFleet{e}, imports: e, store: e.store}); err != nil {
 		w.t.Fatal(err)
 	}
 	p.Start(nil)

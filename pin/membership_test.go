@@ -12,13 +12,13 @@ import (
 
 // Who was there, and where, outlives a restart; without zones it is written as versions
 // without zones read it.
-func TestTheRosterRemembersZones(t *testing.T) {
+func TestTheTrackerRemembersZones(t *testing.T) {
 	ctx, now := context.Background(), time.Now()
 	store := ds.NewMapDatastore()
-	if err := store.Put(ctx, rosterKey, []byte(`{"old":5}`)); err != nil {
+	if err := store.Put(ctx, trackerKey, []byte(`{"old":5}`)); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRoster(ctx, store, time.Hour, now)
+	r, err := newTracker(ctx, store, time.Hour, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +26,10 @@ func TestTheRosterRemembersZones(t *testing.T) {
 	if err := r.save(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	if text, _ := store.Get(ctx, rosterKey); string(text) != `{"a":{"weight":7,"zone":"x"},"old":5}` {
+	if text, _ := store.Get(ctx, trackerKey); string(text) != `{"a":{"weight":7,"zone":"x"},"old":5}` {
 		t.Errorf("saved %s", text)
 	}
-	if r, err = newRoster(ctx, store, time.Hour, now); err != nil {
+	if r, err = newTracker(ctx, store, time.Hour, now); err != nil {
 		t.Fatal(err)
 	}
 	if a, old := r.edges["a"], r.edges["old"]; a == nil || a.Zone != "x" || a.Weight != 7 || old == nil || old.Weight != 5 {

@@ -12,55 +12,55 @@ import (
 	"github.com/shoal-cdn/shoal/work"
 )
 
-// dirt collects what changed until somebody looks at it. Adding to it never waits.
-type dirt struct {
+// queue collects what changed until somebody looks at it. Adding to it never waits.
+type queue struct {
 	mu    *sync.Mutex
 	ids   map[string]bool
 	roots map[cid.Cid]bool
 	kick  work.Signal
 }
 
-func newDirt() dirt {
-	return dirt{mu: &sync.Mutex{}, ids: map[string]bool{}, roots: map[cid.Cid]bool{}, kick: work.NewSignal()}
+func newQueue() queue {
+	return queue{mu: &sync.Mutex{}, ids: map[string]bool{}, roots: map[cid.Cid]bool{}, kick: work.NewSignal()}
 }
 
-func (d *dirt) pins(ids []string) {
-	d.mu.Lock()
+func (q *queue) pins(ids []string) {
+	q.mu.Lock()
 	for _, id := range ids {
-		d.ids[id] = true
+		q.ids[id] = true
 	}
-	d.mu.Unlock()
-	d.kick.Give()
+	q.mu.Unlock()
+	q.kick.Give()
 }
 
-func (d *dirt) root(c cid.Cid) {
-	d.mu.Lock()
-	d.roots[c] = true
-	d.mu.Unlock()
-	d.kick.Give()
+func (q *queue) root(c cid.Cid) {
+	q.mu.Lock()
+	q.roots[c] = true
+	q.mu.Unlock()
+	q.kick.Give()
 }
 
-func (d *dirt) take() (ids []string, roots []cid.Cid) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for id := range d.ids {
+func (q *queue) take() (ids []string, roots []cid.Cid) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id := range q.ids {
 		ids = append(ids, id)
 	}
-	for c := range d.roots {
+	for c := range q.roots {
 		roots = append(roots, c)
 	}
-	clear(d.ids)
-	clear(d.roots)
+	clear(q.ids)
+	clear(q.roots)
 	return ids, roots
 }
 
-// knowAfter is how long an edge that starts waits for what its siblings hold before
+// informedAfter is how long an edge that starts waits for what its siblings hold before
 // it lets go of what nobody seems to want, or of what others seem to hold.
-const knowAfter = 10 * time.Second
+const informedAfter = 10 * time.Second
 
-// attend brings what is wanted and what is held together until Close. It alone calls
+// reconcile brings what is wanted and what is held together until Close. It alone calls
 // the holder's Hold and Let, so that these come in the order of the decisions.
-func (p *Pins) attend(ready <-chan struct{}) {
+func (p *Pins) reconcile(ready <-chan struct{}) {
 	if ready != nil {
 		select {
 		case <-ready:
@@ -73,17 +73,17 @@ func (p *Pins) attend(ready <-chan struct{}) {
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	started := time.Now()
-	p.look(true)
+	p.updateMembership(true)
 	p.adoptImports()
 	for {
-		p.knows(started)
-		p.clean()
+		p.allowRelease(started)
+		p.processQueue()
 		select {
 		case <-p.work.kick:
 		case <-look.C:
-			p.look(false)
+			p.updateMembership(false)
 		case <-retry.C:
-			p.lookAtFailed()
+			p.enqueueFailed()
 		case <-p.ctx.Done():
 			return
 		}
@@ -91,24 +91,24 @@ func (p *Pins) attend(ready <-chan struct{}) {
 }
 
 // knows has this edge let go of things once every sibling has said what it holds.
-func (p *Pins) knows(started time.Time) {
+func (p *Pins) allowRelease(started time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mayLet {
+	if p.mayRelease {
 		return
 	}
-	told := !slices.ContainsFunc(p.crew.present, func(m member.Member) bool {
+	told := !slices.ContainsFunc(p.membership.present, func(m member.Member) bool {
 		s := p.siblings[m.Name]
 		return !m.Self && (s == nil || !s.complete)
 	})
-	if told || time.Since(started) > knowAfter {
-		p.mayLet = true
-		p.lookAtAll()
+	if told || time.Since(started) > informedAfter {
+		p.mayRelease = true
+		p.enqueueAll()
 	}
 }
 
-// lookAtAll has every root be judged again. p.mu is held.
-func (p *Pins) lookAtAll() {
+// enqueueAll has every root be planned again. p.mu is held.
+func (p *Pins) enqueueAll() {
 	for c := range p.roots {
 		p.work.root(c)
 	}
@@ -118,7 +118,7 @@ func (p *Pins) lookAtAll() {
 // hold it, or a site leads to it. The holder decides when it is worth another try.
 const retryEvery = time.Minute
 
-func (p *Pins) lookAtFailed() {
+func (p *Pins) enqueueFailed() {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for c, r := range p.roots {
@@ -128,35 +128,35 @@ func (p *Pins) lookAtFailed() {
 	}
 }
 
-// look sees who is there now, and does what follows if that changed or is the first
+// updateMembership sees who is there now, and does what follows if that changed or is the first
 // look.
-func (p *Pins) look(first bool) {
-	c := p.roster.look(p.fleet.Members(), time.Now())
+func (p *Pins) updateMembership(first bool) {
+	c := p.tracker.look(p.fleet.Members(), time.Now())
 	p.mu.RLock()
-	same := c.same(p.crew)
+	same := c.same(p.membership)
 	p.mu.RUnlock()
 	if same && !first {
 		return
 	}
-	p.setCrew(c)
-	if err := p.roster.save(p.ctx, c); err != nil && p.ctx.Err() == nil {
+	p.setMembership(c)
+	if err := p.tracker.save(p.ctx, c); err != nil && p.ctx.Err() == nil {
 		p.log.Warn("a restart will not know who was in the fleet", "err", err)
 	}
 	p.mu.Lock()
-	p.meet(c)
-	p.lookAtAll()
+	p.followSiblings(c)
+	p.enqueueAll()
 	p.mu.Unlock()
 }
 
-// clean looks at everything that changed.
-func (p *Pins) clean() {
+// processQueue looks at everything that changed.
+func (p *Pins) processQueue() {
 	ids, roots := p.work.take()
 	p.refresh(ids)
 	for _, c := range roots {
 		if p.ctx.Err() != nil {
 			return
 		}
-		p.settle(c)
+		p.reconcileRoot(c)
 	}
 }
 
@@ -189,7 +189,7 @@ func (p *Pins) setPin(id string, pin *record.Pin) {
 	p.pins[id] = pin
 	p.edit(record.Root(pin.CID), func(r *root) { r.pins = append(r.pins, pin) })
 	if pin.Old.Defined() {
-		p.edit(record.Root(pin.Old), func(r *root) { r.heirs = append(r.heirs, pin) })
+		p.edit(record.Root(pin.Old), func(r *root) { r.successors = append(r.successors, pin) })
 	}
 }
 
@@ -198,7 +198,7 @@ func (p *Pins) unlink(pin *record.Pin) {
 	is := func(other *record.Pin) bool { return other.ID == pin.ID }
 	p.edit(record.Root(pin.CID), func(r *root) { r.pins = slices.DeleteFunc(r.pins, is) })
 	if pin.Old.Defined() {
-		p.edit(record.Root(pin.Old), func(r *root) { r.heirs = slices.DeleteFunc(r.heirs, is) })
+		p.edit(record.Root(pin.Old), func(r *root) { r.successors = slices.DeleteFunc(r.successors, is) })
 	}
 }
 
@@ -212,7 +212,7 @@ func (p *Pins) edit(c cid.Cid, change func(*root)) {
 	if is := len(r.pins)+len(r.sites) > 0; is != was {
 		p.expose(r, is)
 	}
-	p.rejudge(r)
+	p.replan(r)
 	p.work.root(c)
 }
 
@@ -231,9 +231,9 @@ func (p *Pins) expose(r *root, pinned bool) {
 	}
 }
 
-// rejudge brings the status of a root up to date. p.mu is held.
-func (p *Pins) rejudge(r *root) judgement {
-	j := p.judge(r)
+// replan brings the status of a root up to date. p.mu is held.
+func (p *Pins) replan(r *root) plan {
+	j := p.plan(r)
 	if j.status != r.status {
 		p.counts[r.status] -= len(r.pins)
 		p.counts[j.status] += len(r.pins)
@@ -248,16 +248,16 @@ func (p *Pins) rejudge(r *root) judgement {
 	return j
 }
 
-// settle looks at one root and does what has to be done about it.
-func (p *Pins) settle(c cid.Cid) {
+// reconcileRoot looks at one root and does what has to be done about it.
+func (p *Pins) reconcileRoot(c cid.Cid) {
 	state, _ := p.hold.State(c)
 	local := state.Report
 	p.own.set(c, local)
 	p.mu.Lock()
 	r := p.at(c)
 	r.local = local
-	j := p.rejudge(r)
-	let := j.let && p.mayLet
+	j := p.replan(r)
+	release := j.release && p.mayRelease
 	imported, wanted := r.imported, j.wanted > 0
 	if r.idle() {
 		delete(p.roots, c)
@@ -274,7 +274,7 @@ func (p *Pins) settle(c cid.Cid) {
 	switch {
 	case j.hold:
 		p.hold.Hold(c, origins)
-	case let:
+	case release:
 		p.hold.Let(c)
 		p.work.root(c)
 	}

@@ -32,8 +32,8 @@ type Fleet interface {
 // pinned yet. It covers a broken connection.
 const blip = 10 * time.Second
 
-// crew is who counts at one moment. It does not change.
-type crew struct {
+// membership is who counts at one moment. It does not change.
+type membership struct {
 	self    member.Member
 	rank    func(hash []byte, n int) []string
 	present []member.Member // this edge included
@@ -42,11 +42,11 @@ type crew struct {
 	away map[string]bool
 }
 
-func (c *crew) isPresent(name string) bool {
+func (c *membership) isPresent(name string) bool {
 	return slices.ContainsFunc(c.present, func(m member.Member) bool { return m.Name == name })
 }
 
-func (c *crew) same(o *crew) bool {
+func (c *membership) same(o *membership) bool {
 	return o != nil && maps.Equal(c.away, o.away) && slices.EqualFunc(c.present, o.present, func(a, b member.Member) bool {
 		return a.Name == b.Name && a.Weight == b.Weight && a.Zone == b.Zone && a.Addr == b.Addr && slices.Equal(a.Listen, b.Listen)
 	})
@@ -59,21 +59,21 @@ type seen struct {
 	since   time.Time // of its absence
 }
 
-// roster remembers who was there. One goroutine uses it.
-type roster struct {
+// tracker remembers who was there. One goroutine uses it.
+type tracker struct {
 	grace time.Duration
 	store ds.Datastore
 	edges map[string]*seen
 	saved string
 }
 
-var rosterKey = ds.NewKey("/members")
+var trackerKey = ds.NewKey("/members")
 
-// newRoster has who was there when this edge stopped count as away from now on, so
+// newTracker has who was there when this edge stopped count as away from now on, so
 // that a restart of the whole fleet moves nothing.
-func newRoster(ctx context.Context, store ds.Datastore, grace time.Duration, now time.Time) (*roster, error) {
-	r := &roster{grace: grace, store: store, edges: map[string]*seen{}}
-	text, err := store.Get(ctx, rosterKey)
+func newTracker(ctx context.Context, store ds.Datastore, grace time.Duration, now time.Time) (*tracker, error) {
+	r := &tracker{grace: grace, store: store, edges: map[string]*seen{}}
+	text, err := store.Get(ctx, trackerKey)
 	if errors.Is(err, ds.ErrNotFound) {
 		return r, nil
 	}
@@ -115,8 +115,8 @@ func (e *savedEdge) UnmarshalJSON(text []byte) error {
 }
 
 // look takes in the members of this moment and returns who counts.
-func (r *roster) look(members []member.Member, now time.Time) *crew {
-	c := &crew{away: map[string]bool{}}
+func (r *tracker) look(members []member.Member, now time.Time) *membership {
+	c := &membership{away: map[string]bool{}}
 	known := make(map[string]bool, len(members))
 	for _, m := range members {
 		known[m.Name] = true
@@ -143,7 +143,7 @@ func (r *roster) look(members []member.Member, now time.Time) *crew {
 	return c
 }
 
-func (r *roster) take(m member.Member, now time.Time) {
+func (r *tracker) take(m member.Member, now time.Time) {
 	s := r.edges[m.Name]
 	if s == nil {
 		s = &seen{since: now}
@@ -160,7 +160,7 @@ func (r *roster) take(m member.Member, now time.Time) {
 
 // ranked are all edges that count, for a [Fleet.Ranker]. One that was never met is
 // taken for one like this edge.
-func (r *roster) ranked(c *crew) []member.Member {
+func (r *tracker) ranked(c *membership) []member.Member {
 	list := slices.Clone(c.present)
 	for name := range c.away {
 		list = append(list, r.edges[name].Member)
@@ -175,7 +175,7 @@ func (r *roster) ranked(c *crew) []member.Member {
 }
 
 // save remembers who counts, for the next start.
-func (r *roster) save(ctx context.Context, c *crew) error {
+func (r *tracker) save(ctx context.Context, c *membership) error {
 	edges := map[string]savedEdge{}
 	for _, m := range r.ranked(c) {
 		if m.Name != c.self.Name {
@@ -186,8 +186,8 @@ func (r *roster) save(ctx context.Context, c *crew) error {
 	if err != nil || string(text) == r.saved {
 		return err
 	}
-	if err = r.store.Put(ctx, rosterKey, text); err == nil {
-		err = r.store.Sync(ctx, rosterKey)
+	if err = r.store.Put(ctx, trackerKey, text); err == nil {
+		err = r.store.Sync(ctx, trackerKey)
 	}
 	if err != nil {
 		return fmt.Errorf("remember who is in the fleet: %w", err)
