@@ -16,6 +16,12 @@
 //   - This package decides who holds what, tells the others how far this edge is, and
 //     puts both together into the status of a pin.
 //
+// This package is a reconciler in four layers, each of which knows only those below it:
+// the table of what is wanted and held, with the plan for each root (table.go, plan.go);
+// the gossip in which edges tell each other how far they are (gossip.go); the controller
+// that takes one root after the other from a work queue and brings it to its plan
+// (reconcile.go); and what operators, clients and sites ask for ([Pins]).
+//
 // # What is replicated, and what is not
 //
 // The list of pins is wished-for state, written by whoever takes a request, and

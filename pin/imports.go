@@ -74,17 +74,17 @@ func (p *Pins) adoptImports() {
 }
 
 // endImport ends what an import holds, now that the pin holds it or is gone.
-func (p *Pins) endImport(c cid.Cid) {
-	if p.imports == nil {
+func (ctl *controller) endImport(c cid.Cid) {
+	if ctl.imports == nil {
 		return
 	}
-	if _, err := p.imports.Unpin(c); err != nil {
-		p.log.Error("end the hold of an import", "cid", c, "err", err)
+	if _, err := ctl.imports.Unpin(c); err != nil {
+		ctl.log.Error("end the hold of an import", "cid", c, "err", err)
 		return
 	}
-	p.mu.Lock()
-	p.edit(c, func(r *root) { r.imported = false })
-	p.mu.Unlock()
+	ctl.mu.Lock()
+	ctl.edit(c, func(r *root) { r.imported = false })
+	ctl.mu.Unlock()
 }
 
 // dropLook is how often a caller of Drop looks whether it is done.

@@ -97,7 +97,7 @@ func (f peers) Names() (names []string) {
 // Handlers are the methods that siblings call, to be registered before the first call
 // can come.
 func (p *Pins) Handlers() map[string]Handler {
-	all := map[string]Handler{reportCall: p.hear, verifyCall: p.verifyForSibling}
+	all := map[string]Handler{reportCall: p.hear, verifyCall: p.verifier.answer}
 	maps.Copy(all, p.methods)
 	return all
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -16,7 +15,6 @@ import (
 	"github.com/shoal-cdn/shoal/pin/database"
 	"github.com/shoal-cdn/shoal/pin/hold"
 	"github.com/shoal-cdn/shoal/pin/record"
-	"github.com/shoal-cdn/shoal/work"
 )
 
 // pinList is the fleet's list of pins; see package list.
@@ -52,43 +50,21 @@ type Imports interface {
 	Unpin(roots ...cid.Cid) (bool, error)
 }
 
-// Pins is this edge's part in the fleet's pins. It is safe for concurrent use.
+// Pins is this edge's part in the fleet's pins, in four layers, each of which knows only
+// those below it: the table of what is wanted and held, the gossip about it, the
+// controller that acts, and here what operators, clients and sites ask for. It is safe
+// for concurrent use.
 type Pins struct {
+	*controller
 	opts      Options
-	fleet     Fleet
-	imports   Imports
-	list      pinList
-	hold      holder
-	log       *slog.Logger
-	own       *journal
-	tracker   *tracker
+	cancel    context.CancelFunc // of gossip.ctx
+	verifier  *verifier
 	unmetered func()
 	protected func(cid.Cid) bool // by the block store
 	methods   map[string]Handler // of the list
 	orphans   []cid.Cid          // what imports held when this edge started
 	db        *database.Database // nil: somebody else's
-
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	running work.Group
-
-	work queue // roots and pins that changed
-
-	mu         sync.RWMutex // guards what follows
-	membership *membership
-	roots      map[cid.Cid]*root
-	pins       map[string]*record.Pin // by ID: those that roots have
-	counts     map[record.Status]int  // of pins
-	siblings   map[string]*sibling
-	// mayRelease says that this edge knows enough to let go of something.
-	mayRelease bool
-	stamp      time.Time // the last that was given out
-	checks     map[cid.Cid]*check
-	// exposed counts the roots that are pinned by the fleet, by multihash.
-	exposed map[string]int
-
-	// hashes has the keys of exposed, for readers that must not wait.
-	hashes sync.Map
+	stamp     time.Time          // the last that was given out; guarded by table.mu
 }
 
 // parts are what newPins makes Pins of.
@@ -108,14 +84,11 @@ func newPins(opts Options) (*Pins, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Pins{
-		opts: opts, own: newJournal(), work: newQueue(),
-		roots: map[cid.Cid]*root{}, pins: map[string]*record.Pin{}, counts: map[record.Status]int{},
-		siblings: map[string]*sibling{}, checks: map[cid.Cid]*check{}, exposed: map[string]int{},
-		protected: func(cid.Cid) bool { return false },
-	}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
-	return p, nil
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &gossip{table: newTable(opts.Replicas), ctx: ctx, own: newJournal(), others: map[string]*sibling{}}
+	return &Pins{
+		controller: &controller{gossip: g, every: opts.Look}, opts: opts, cancel: cancel, protected: func(cid.Cid) bool { return false },
+	}, nil
 }
 
 // assemble gives Pins what they work with.
@@ -124,6 +97,8 @@ func (p *Pins) assemble(r parts) (err error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	p.adopt = p.adoptImports
+	p.verifier = &verifier{gossip: p.gossip, hold: p.hold, checks: map[cid.Cid]*check{}}
 	now := time.Now()
 	if p.tracker, err = newTracker(p.ctx, r.store, p.opts.Grace, now); err != nil {
 		return fmt.Errorf("pins: %w", err)
@@ -140,22 +115,22 @@ func (p *Pins) assemble(r parts) (err error) {
 }
 
 // setMembership notes who counts.
-func (p *Pins) setMembership(c *membership) {
-	c.rank = p.fleet.Ranker(p.tracker.ranked(c))
-	p.mu.Lock()
-	p.membership = c
-	p.mu.Unlock()
+func (ctl *controller) setMembership(c *membership) {
+	c.rank = ctl.fleet.Ranker(ctl.tracker.ranked(c))
+	ctl.mu.Lock()
+	ctl.membership = c
+	ctl.mu.Unlock()
 }
 
 // changedPins is told by the list which pins came or went.
-func (p *Pins) changedPins(ids []string) { p.work.pins(ids) }
+func (ctl *controller) changedPins(ids []string) { ctl.work.pins(ids) }
 
 // Lost says that the block store has lost a block that was held, so that the pins that
 // lack it get it back. It does not block.
-func (p *Pins) Lost() { p.hold.Lost() }
+func (ctl *controller) Lost() { ctl.hold.Lost() }
 
 // changedRoot is told by the holder that something became of a root.
-func (p *Pins) changedRoot(c cid.Cid) { p.work.root(record.Root(c)) }
+func (ctl *controller) changedRoot(c cid.Cid) { ctl.work.root(record.Root(c)) }
 
 // Start goes on with what is being fetched, and begins to bring the list and what is
 // held together once ready is closed, which may be nil: when the siblings were met.
@@ -166,19 +141,19 @@ func (p *Pins) Start(ready <-chan struct{}) {
 }
 
 // load takes up all that is there.
-func (p *Pins) load() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for s := range p.hold.All() {
-		p.at(record.Root(s.Root)).local = s.Report
-		p.own.set(record.Root(s.Root), s.Report)
+func (ctl *controller) load() {
+	ctl.mu.Lock()
+	defer ctl.mu.Unlock()
+	for s := range ctl.hold.All() {
+		ctl.at(record.Root(s.Root)).local = s.Report
+		ctl.own.set(record.Root(s.Root), s.Report)
 	}
-	for pin := range p.list.All() {
-		p.setPin(pin.ID, pin)
+	for pin := range ctl.list.All() {
+		ctl.setPin(pin.ID, pin)
 	}
-	for c, r := range p.roots {
-		p.replan(r)
-		p.work.root(c)
+	for c, r := range ctl.roots {
+		ctl.replan(r)
+		ctl.work.root(c)
 	}
 }
 
@@ -190,28 +165,8 @@ func (p *Pins) Close() error {
 	return p.closeParts()
 }
 
-// at returns the root, which may be a new one. p.mu is held.
-func (p *Pins) at(c cid.Cid) *root {
-	r := p.roots[c]
-	if r == nil {
-		r = &root{cid: c}
-		p.roots[c] = r
-	}
-	return r
-}
-
 // Pinned reports whether c is protected on this edge, or listed. It is quick.
 func (p *Pins) Pinned(c cid.Cid) bool { return p.protected(c) || p.Listed(c) }
-
-// Listed reports whether c is the root of something that the fleet pins, whatever the
-// version and codec of the CID. It is quick.
-func (p *Pins) Listed(c cid.Cid) bool {
-	if !c.Defined() {
-		return false
-	}
-	_, ok := p.hashes.Load(string(c.Hash()))
-	return ok
-}
 
 // closeParts closes the list, what is held, and the database of both.
 func (p *Pins) closeParts() error {

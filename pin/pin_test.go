@@ -345,7 +345,7 @@ func TestReportsHeal(t *testing.T) {
 		after(5 * time.Second)
 		a := edges[0].Pins
 		a.mu.Lock()
-		s := a.siblings["b"]
+		s := a.others["b"]
 		entry := s.entries[c]
 		delete(s.entries, c) // as if a message had been lost
 		s.digest ^= entry
@@ -457,7 +457,7 @@ func TestManyRootsAreReported(t *testing.T) {
 		known := func() int {
 			b.mu.RLock()
 			defer b.mu.RUnlock()
-			if s := b.siblings["a"]; s != nil {
+			if s := b.others["a"]; s != nil {
 				return len(s.entries)
 			}
 			return 0
@@ -488,7 +488,7 @@ func TestBadReports(t *testing.T) {
 				t.Errorf("%s: accepted", body)
 			}
 		}
-		if _, err := edges[0].verifyForSibling(t.Context(), "b", []byte(`"nonsense"`)); err == nil {
+		if _, err := edges[0].verifier.answer(t.Context(), "b", []byte(`"nonsense"`)); err == nil {
 			t.Error("a verification of nonsense was accepted")
 		}
 		v := edges[0].mustAdd(w.root("site"), 2)

@@ -143,16 +143,6 @@ func (p *Pins) Walk(ctx context.Context, owner string, q record.Query, visit fun
 	return count, nil
 }
 
-// statusNow returns the status of a pin.
-func (p *Pins) statusNow(pin *record.Pin) record.Status {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if r := p.roots[record.Root(pin.CID)]; r != nil && r.status != "" {
-		return r.status
-	}
-	return record.Queued // the list has it, and this package is about to hear of it
-}
-
 // maxDelegates is the specification's bound.
 const maxDelegates = 20
 

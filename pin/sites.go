@@ -10,7 +10,7 @@ import (
 
 // SetSites says where the sites of this edge lead: what each of them shows, and what
 // it is about to show. The fleet holds that, as long as any edge says so.
-func (p *Pins) SetSites(roots []cid.Cid) {
+func (g *gossip) SetSites(roots []cid.Cid) {
 	var all []cid.Cid
 	var texts []string
 	for _, c := range roots {
@@ -18,16 +18,16 @@ func (p *Pins) SetSites(roots []cid.Cid) {
 			all, texts = append(all, c), append(texts, c.String())
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	name := p.membership.self.Name
-	own := p.siblings[name]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	name := g.membership.self.Name
+	own := g.others[name]
 	if own == nil {
 		own = &sibling{complete: true}
-		p.siblings[name] = own
+		g.others[name] = own
 	}
-	p.setSites(name, own, all)
-	p.own.setSites(texts)
+	g.setSites(name, own, all)
+	g.own.setSites(texts)
 }
 
 // Standing returns how far the fleet is with a root that is wanted: its blocks and bytes

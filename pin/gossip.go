@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -36,6 +37,17 @@ type sibling struct {
 	stop       context.CancelFunc
 }
 
+// gossip tells siblings how far this edge is, and takes in what they say.
+type gossip struct {
+	*table
+	fleet   Fleet
+	log     *slog.Logger
+	ctx     context.Context // ends with Close
+	running work.Group
+	own     *journal            // what this edge has to tell
+	others  map[string]*sibling // by name; guarded by table.mu
+}
+
 // heard is the answer to a message: what the receiver knows now.
 type heard struct {
 	Epoch uint64 `json:"epoch"`
@@ -43,21 +55,21 @@ type heard struct {
 }
 
 // followSiblings begins to tell siblings that came, stops telling those that went, and forgets
-// those that do not count any more. p.mu is held.
-func (p *Pins) followSiblings(c *membership) {
+// those that do not count any more. table.mu is held.
+func (g *gossip) followSiblings(c *membership) {
 	for _, m := range c.present {
 		if m.Self {
 			continue
 		}
-		s := p.sibling(m.Name)
+		s := g.sibling(m.Name)
 		if s.stop != nil {
 			continue
 		}
-		ctx, stop := context.WithCancel(p.ctx)
+		ctx, stop := context.WithCancel(g.ctx)
 		s.stop = stop
-		p.running.Go(func() { p.tell(ctx, m.Name) })
+		g.running.Go(func() { g.tell(ctx, m.Name) })
 	}
-	for name, s := range p.siblings {
+	for name, s := range g.others {
 		if c.isPresent(name) {
 			continue
 		}
@@ -66,42 +78,42 @@ func (p *Pins) followSiblings(c *membership) {
 			s.stop = nil
 		}
 		if _, away := c.away[name]; !away {
-			p.forget(name, s)
-			delete(p.siblings, name)
+			g.forget(name, s)
+			delete(g.others, name)
 		}
 	}
 }
 
-// sibling returns what is known of one. p.mu is held.
-func (p *Pins) sibling(name string) *sibling {
-	s := p.siblings[name]
+// sibling returns what is known of one. table.mu is held.
+func (g *gossip) sibling(name string) *sibling {
+	s := g.others[name]
 	if s == nil {
 		s = &sibling{entries: map[cid.Cid]uint64{}}
-		p.siblings[name] = s
+		g.others[name] = s
 	}
 	return s
 }
 
-// forget drops all that a sibling said. p.mu is held.
-func (p *Pins) forget(name string, s *sibling) {
+// forget drops all that a sibling said. table.mu is held.
+func (g *gossip) forget(name string, s *sibling) {
 	for c := range s.entries {
-		p.edit(c, func(r *root) { r.setReport(name, record.Report{}) })
+		g.edit(c, func(r *root) { r.setReport(name, record.Report{}) })
 	}
-	p.setSites(name, s, nil)
+	g.setSites(name, s, nil)
 	s.epoch, s.seq, s.digest = 0, 0, 0
 	clear(s.entries)
 }
 
-// setSites notes where the sites of an edge lead. p.mu is held.
-func (p *Pins) setSites(name string, s *sibling, roots []cid.Cid) {
+// setSites notes where the sites of an edge lead. table.mu is held.
+func (g *gossip) setSites(name string, s *sibling, roots []cid.Cid) {
 	for _, c := range s.sites {
 		if !slices.Contains(roots, c) {
-			p.edit(c, func(r *root) { r.sites = slices.DeleteFunc(r.sites, func(by string) bool { return by == name }) })
+			g.edit(c, func(r *root) { r.sites = slices.DeleteFunc(r.sites, func(by string) bool { return by == name }) })
 		}
 	}
 	for _, c := range roots {
 		if !slices.Contains(s.sites, c) {
-			p.edit(c, func(r *root) { r.sites = append(r.sites, name) })
+			g.edit(c, func(r *root) { r.sites = append(r.sites, name) })
 		}
 	}
 	s.sites = roots
@@ -118,21 +130,21 @@ const (
 )
 
 // tell keeps one sibling informed until ctx ends.
-func (p *Pins) tell(ctx context.Context, name string) {
+func (g *gossip) tell(ctx context.Context, name string) {
 	var known heard
-	if p.await(ctx) != nil {
+	if g.await(ctx) != nil {
 		return
 	}
 	for {
-		m, changed := p.own.since(known.Epoch, known.Seq)
+		m, changed := g.own.since(known.Epoch, known.Seq)
 		var answer heard
-		err := p.say(ctx, name, m, &answer)
-		pause := p.pace()
+		err := g.say(ctx, name, m, &answer)
+		pause := g.pace()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			p.log.Debug("pins: a report did not arrive", "sibling", name, "err", err)
+			g.log.Debug("pins: a report did not arrive", "sibling", name, "err", err)
 			pause, changed = tellAgain, nil
 		default:
 			behind := answer.Epoch != m.Epoch || answer.Seq != m.Seq
@@ -163,41 +175,41 @@ const (
 // await delays the first message to a sibling of a large fleet, so that an edge that
 // starts does not connect with all at once: a little, or if there is nothing to tell, as
 // long as a heartbeat may take. The error is that ctx has ended.
-func (p *Pins) await(ctx context.Context) error {
-	p.mu.RLock()
-	n := len(p.siblings)
-	p.mu.RUnlock()
+func (g *gossip) await(ctx context.Context) error {
+	g.mu.RLock()
+	n := len(g.others)
+	g.mu.RUnlock()
 	if n <= manySiblings {
 		return nil
 	}
-	m, changed := p.own.since(0, 0)
+	m, changed := g.own.since(0, 0)
 	if len(m.Entries)+len(m.Sites) > 0 {
 		return work.Pause(ctx, rand.N(time.Duration(n)*soon))
 	}
-	return work.Wait(ctx, rand.N(p.pace()), changed)
+	return work.Wait(ctx, rand.N(g.pace()), changed)
 }
 
 // pace returns how often a sibling that needs no news is asked whether it knows
 // everything.
-func (p *Pins) pace() time.Duration {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if n := len(p.siblings); n > manySiblings {
+func (g *gossip) pace() time.Duration {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if n := len(g.others); n > manySiblings {
 		return max(heartbeat, time.Duration(n)*seldom)
 	}
 	return heartbeat
 }
 
-func (p *Pins) say(ctx context.Context, name string, m *message, answer *heard) error {
+func (g *gossip) say(ctx context.Context, name string, m *message, answer *heard) error {
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
-	return p.fleet.Call(ctx, name, reportCall, m, answer)
+	return g.fleet.Call(ctx, name, reportCall, m, answer)
 }
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // hear takes in what a sibling tells.
-func (p *Pins) hear(_ context.Context, from string, request json.RawMessage) (any, error) {
+func (g *gossip) hear(_ context.Context, from string, request json.RawMessage) (any, error) {
 	var m message
 	if err := json.Unmarshal(request, &m); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -220,36 +232,36 @@ func (p *Pins) hear(_ context.Context, from string, request json.RawMessage) (an
 			return nil, fmt.Errorf("report: site: %w", err)
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.sibling(from)
-	if !p.follows(from, s, &m) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sibling(from)
+	if !g.follows(from, s, &m) {
 		return heard{s.epoch, s.seq}, nil
 	}
 	for c, e := range said {
-		p.take(from, s, c, e)
+		g.take(from, s, c, e)
 	}
-	p.setSites(from, s, sites)
+	g.setSites(from, s, sites)
 	s.seq = max(s.seq, m.Seq)
 	if m.Last {
 		if s.seq == m.Seq && s.digest != m.Digest {
-			p.log.Warn("pins: what a sibling said does not add up, asking for all of it again", "sibling", from)
-			p.forget(from, s)
+			g.log.Warn("pins: what a sibling said does not add up, asking for all of it again", "sibling", from)
+			g.forget(from, s)
 			return heard{}, nil
 		}
 		if !s.complete {
 			s.complete = true
-			p.work.kick.Give()
+			g.work.kick.Give()
 		}
 	}
 	return heard{s.epoch, s.seq}, nil
 }
 
-// follows reports whether a message says how it goes on from what is known. p.mu is
+// follows reports whether a message says how it goes on from what is known. table.mu is
 // held.
-func (p *Pins) follows(from string, s *sibling, m *message) bool {
+func (g *gossip) follows(from string, s *sibling, m *message) bool {
 	if m.Epoch != s.epoch && m.Base == 0 {
-		p.forget(from, s)
+		g.forget(from, s)
 		s.epoch = m.Epoch
 	}
 	return m.Epoch == s.epoch && m.Base <= s.seq
@@ -267,13 +279,13 @@ func checkEntry(e *entry) (cid.Cid, error) {
 	return cid.Undef, fmt.Errorf("root %s: unknown status %.20q", c, e.Status)
 }
 
-// take takes in one entry. p.mu is held.
-func (p *Pins) take(from string, s *sibling, c cid.Cid, e *entry) {
+// take takes in one entry. table.mu is held.
+func (g *gossip) take(from string, s *sibling, c cid.Cid, e *entry) {
 	s.digest ^= s.entries[c] ^ e.sum()
 	if e.Status == "" {
 		delete(s.entries, c)
 	} else {
 		s.entries[c] = e.sum()
 	}
-	p.edit(c, func(r *root) { r.setReport(from, e.Report) })
+	g.edit(c, func(r *root) { r.setReport(from, e.Report) })
 }

@@ -77,38 +77,38 @@ type plan struct {
 }
 
 // wantedBy returns how many edges are to hold a root.
-func (p *Pins) wantedBy(r *root) int {
+func (t *table) wantedBy(r *root) int {
 	n := 0
 	for _, pin := range r.pins {
-		n = max(n, p.replicas(pin))
+		n = max(n, t.replicas(pin))
 	}
 	if len(r.sites) > 0 {
-		n = max(n, p.opts.Replicas)
+		n = max(n, t.perPin)
 	}
 	return n
 }
 
 // hasSuccessor reports whether something is to take the place of a root and is still on its
 // way. Whoever holds the root keeps it until then; nobody begins to.
-func (p *Pins) hasSuccessor(r *root) bool {
+func (t *table) hasSuccessor(r *root) bool {
 	return slices.ContainsFunc(r.successors, func(successor *record.Pin) bool {
-		to := p.roots[record.Root(successor.CID)]
+		to := t.roots[record.Root(successor.CID)]
 		return to == nil || to.status != record.Pinned && to.status != record.Failed
 	})
 }
 
-func (p *Pins) replicas(pin *record.Pin) int {
+func (t *table) replicas(pin *record.Pin) int {
 	if pin.Replicas > 0 {
 		return pin.Replicas
 	}
-	return p.opts.Replicas
+	return t.perPin
 }
 
-// plan decides who is to hold a root, and how it stands. p.mu is held, if only for
+// plan decides who is to hold a root, and how it stands. table.mu is held, if only for
 // reading.
-func (p *Pins) plan(r *root) plan {
-	j := plan{wanted: p.wantedBy(r)}
-	c := p.membership
+func (t *table) plan(r *root) plan {
+	j := plan{wanted: t.wantedBy(r)}
+	c := t.membership
 	settled := r.local.Settled && r.local.Status == record.Pinned
 	if r.local.Status == record.Pinned {
 		j.holders = append(j.holders, c.self.Name)
@@ -120,26 +120,26 @@ func (p *Pins) plan(r *root) plan {
 		}
 	}
 	if j.wanted == 0 {
-		j.release = r.local.Status != "" && !p.hasSuccessor(r)
+		j.release = r.local.Status != "" && !t.hasSuccessor(r)
 		return j
 	}
 	j.need = min(j.wanted, len(c.present))
-	j.assigned = p.assign(r, j.wanted, settled)
-	j.status = p.statusOf(r, &j, settled)
+	j.assigned = t.assign(r, j.wanted, settled)
+	j.status = t.statusOf(r, &j, settled)
 	j.settle = r.local.Status == record.Pinned && !r.local.Settled && len(j.holders) >= j.need
 
 	here := slices.Contains(j.assigned, c.self.Name)
 	j.hold = here || r.imported
 	if !j.hold && r.local.Status != "" {
-		j.release = r.local.Status != record.Pinned || p.surplus(r, &j)
+		j.release = r.local.Status != record.Pinned || t.surplus(r, &j)
 	}
 	return j
 }
 
 // assign returns the first edges in rank. One that is away counts for what it held,
 // but what it had not pinned yet is left to others.
-func (p *Pins) assign(r *root, n int, settled bool) []string {
-	c := p.membership
+func (t *table) assign(r *root, n int, settled bool) []string {
+	c := t.membership
 	var list []string
 	for _, name := range c.rank(r.cid.Hash(), n+len(c.away)) {
 		if len(list) == n {
@@ -154,7 +154,7 @@ func (p *Pins) assign(r *root, n int, settled bool) []string {
 }
 
 // surplus reports whether the edges that are to hold a root do so without this one.
-func (p *Pins) surplus(r *root, j *plan) bool {
+func (t *table) surplus(r *root, j *plan) bool {
 	for _, name := range j.assigned {
 		if !slices.Contains(j.holders, name) {
 			return false
@@ -164,13 +164,13 @@ func (p *Pins) surplus(r *root, j *plan) bool {
 }
 
 // statusOf returns the status of the pins of a root.
-func (p *Pins) statusOf(r *root, j *plan, settled bool) record.Status {
+func (t *table) statusOf(r *root, j *plan, settled bool) record.Status {
 	if len(j.holders) >= j.need || settled {
 		return record.Pinned // whoever settled it is one of the holders
 	}
 	begun, failed, trying := len(j.holders) > 0, false, false
 	for _, name := range j.assigned {
-		switch r.share(name, p.membership.self.Name).Status {
+		switch r.share(name, t.membership.self.Name).Status {
 		case record.Failed:
 			failed = true
 		case record.Pinning:
