@@ -66,7 +66,7 @@ func (s *Store) move(from *segment, r resident, into class) (*segment, error) {
 			return nil, err
 		}
 		s.stats.corrupt.Add(1)
-		s.lost(r.entry, r.hash)
+		s.lost(r.entry)
 		s.log.Error("block dropped from the store", "error", fmt.Errorf("move block %s: segment %d: %w", r.hash.B58String(), from.id, err))
 		s.index.change(r.key, func(e *entry) { e.segment = 0 })
 		s.unplaced(from, r.entry, r.hash)

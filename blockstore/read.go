@@ -125,7 +125,7 @@ func (s *Store) drop(k key, c cid.Cid, p location, cause error) {
 	if s.closed.Load() || !ok || e.segment != p.entry.segment || e.offset != p.entry.offset {
 		return // someone else dropped or moved it first
 	}
-	s.lost(e, c.Hash())
+	s.lost(e)
 	err := fmt.Errorf("read block %s: segment %d: %w", c, e.segment, cause)
 	if errors.Is(cause, errBadRecord) {
 		s.stats.corrupt.Add(1)

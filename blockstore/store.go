@@ -88,7 +88,7 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 		segments: map[uint32]*segment{},
 		owners:   map[string]*owner{},
 		nextID:   1,
-		watch:    nobody{},
+		watch:    Watcher{func(*block.Verified) {}, func() {}},
 		scratch:  make([]byte, 0, recordHeaderSize+maxMultihash+joinBelow),
 	}
 	s.capacity.Store(options.Capacity)
@@ -104,20 +104,14 @@ func newStore(options Options, fsys fileSystem, logger *slog.Logger, registerer 
 	return s, nil
 }
 
-// Watcher is told what happens to blocks. Its methods must not block and must not call
-// the store.
-type Watcher interface {
+// Watcher is told what happens to blocks. Neither function may block or call the store.
+type Watcher struct {
 	// Stored is told of each block that was not here before.
-	Stored(b *block.Verified)
-	// Lost is told of each held block that is not here any more, because it could not
+	Stored func(b *block.Verified)
+	// Lost is called for each held block that is not here any more, because it could not
 	// be read or was damaged.
-	Lost(h multihash.Multihash)
+	Lost func()
 }
-
-type nobody struct{}
-
-func (nobody) Stored(*block.Verified)   {}
-func (nobody) Lost(multihash.Multihash) {}
 
 // Watch says who is told of blocks from now on. It is called before anything is read or
 // written.
@@ -286,7 +280,7 @@ func (s *Store) Discard(ctx context.Context, c cid.Cid) error {
 		return nil
 	}
 	s.stats.corrupt.Add(1)
-	s.lost(e, c.Hash())
+	s.lost(e)
 	if err := s.forget(k, e, c.Hash()); err != nil {
 		return fmt.Errorf("discard block %s: forgotten, but it may be back after a restart: %w", c, err)
 	}
@@ -294,9 +288,9 @@ func (s *Store) Discard(ctx context.Context, c cid.Cid) error {
 }
 
 // lost tells of a held block that is about to lose its place.
-func (s *Store) lost(e entry, h multihash.Multihash) {
+func (s *Store) lost(e entry) {
 	if e.holds > 0 {
-		s.watch.Lost(h)
+		s.watch.Lost()
 	}
 }
 

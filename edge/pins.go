@@ -2,9 +2,9 @@ package edge
 
 import (
 	ds "github.com/ipfs/go-datastore"
-	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
+	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/pin"
 	"github.com/shoal-cdn/shoal/pin/release"
 	"github.com/shoal-cdn/shoal/pin/service"
@@ -23,23 +23,13 @@ func (e *Edge) openPins() (err error) {
 	}
 	e.onClose(e.pins.Close)
 	e.ingest.Connect(e.pins)
-	e.store.Watch(watcher{e.swarm, e.pins})
+	e.store.Watch(blockstore.Watcher{Stored: e.swarm.Stored, Lost: e.pins.Lost})
 	for method, handler := range e.pins.Handlers() {
 		e.swarm.Handle(method, swarm.Handler(handler))
 	}
 	e.service, err = service.New(e.config().PinServiceOptions(), e.pins, e.logOf("pin"), e.metrics)
 	return err
 }
-
-// watcher passes on what happens on the disk: whoever asked for a block hears that it is
-// there, and the pins that one is lost.
-type watcher struct {
-	*swarm.Swarm
-	pins *pin.Pins
-}
-
-// Lost implements [blockstore.Watcher].
-func (w watcher) Lost(multihash.Multihash) { w.pins.Lost() }
 
 // openSites has the sites' releases be pinned.
 func (e *Edge) openSites() (err error) {

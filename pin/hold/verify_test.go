@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/ipfs/go-cid"
-	"github.com/multiformats/go-multihash"
 
 	"github.com/shoal-cdn/shoal/block"
 	"github.com/shoal-cdn/shoal/block/blocktest"
+	"github.com/shoal-cdn/shoal/blockstore"
 	"github.com/shoal-cdn/shoal/blockstore/storetest"
 	"github.com/shoal-cdn/shoal/pin/record"
 )
@@ -160,7 +160,7 @@ func TestLossIsNoticedWhenItHappens(t *testing.T) {
 	w.fleet.add(dag...)
 	w.start()
 	defer w.stop()
-	w.store.Watch(telling{w.Holder})
+	w.store.Watch(blockstore.Watcher{Stored: func(*block.Verified) {}, Lost: w.Lost})
 	root, lost := dag[0].Cid(), dag[5].Cid()
 	w.Hold(root, nil)
 	w.awaitStatus(root, record.Pinned)
@@ -176,12 +176,6 @@ func TestLossIsNoticedWhenItHappens(t *testing.T) {
 	})
 	w.checkHeld(dag...)
 }
-
-// telling has a holder hear of what its store loses.
-type telling struct{ *Holder }
-
-func (telling) Stored(*block.Verified)     {}
-func (t telling) Lost(multihash.Multihash) { t.Holder.Lost() }
 
 func TestVerifyNeedsAPin(t *testing.T) {
 	w := newWorld(t, capacity)
