@@ -11,7 +11,7 @@
 //     added (library.go): otherwise one edge would hold everything.
 //  2. An origin is started in a fresh folder and the content is added to it over its
 //     admin API, as `shoal add` would.
-//  3. The requests of the crowd are drawn, by Zipf's law (appetite.go). They follow
+//  3. The requests of the crowd are drawn, by Zipf's law (popularity.go). They follow
 //     from the content and from [Options.Seed] alone.
 //  4. A fleet of one edge is started, with empty and small caches. The first half of
 //     the requests fills them; the second half is counted. The edges take turns, so

@@ -65,7 +65,7 @@ func (f *fleet) faults(ctx context.Context) ([]FaultResult, error) {
 }
 
 // smallCrowd is a crowd that is a quarter of the others.
-func (f *fleet) smallCrowd() *queue { return f.newQueue(f.appetite.next((f.Requests + 3) / 4)) }
+func (f *fleet) smallCrowd() *queue { return f.newQueue(f.popularity.next((f.Requests + 3) / 4)) }
 
 // withoutEdge stops an edge when half of a crowd was there.
 func (f *fleet) withoutEdge(ctx context.Context, e *node) (FaultResult, error) {

@@ -34,7 +34,7 @@ func largeEnough(c *content, o Options) (*content, error) {
 // of two, and so on, each of them new and empty; and at the end things go wrong.
 type fleet struct {
 	*show
-	appetite *appetite
+	popularity *popularity
 	// filling is what comes first, to fill the caches, and requests what counts.
 	filling, requests []request
 	known             cids
@@ -53,8 +53,8 @@ type FleetResult struct {
 }
 
 func (f *fleet) run(ctx context.Context) error {
-	f.appetite = newAppetite(f.content, f.Seed)
-	f.filling, f.requests = f.appetite.next(f.Requests), f.appetite.next(f.Requests)
+	f.popularity = newPopularity(f.content, f.Seed)
+	f.filling, f.requests = f.popularity.next(f.Requests), f.popularity.next(f.Requests)
 	f.out.fleets(f.show)
 	var results []FleetResult
 	for n := 1; n <= f.Edges; n++ {

@@ -73,13 +73,13 @@ func TestAppetiteIsZipfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newAppetite(c, 1)
+	a := newPopularity(c, 1)
 	first, second := a.next(20_000), a.next(20_000)
-	again := newAppetite(c, 1)
+	again := newPopularity(c, 1)
 	if !reflect.DeepEqual(first, again.next(20_000)) || !reflect.DeepEqual(second, again.next(20_000)) {
 		t.Error("the same seed asks for something else")
 	}
-	if reflect.DeepEqual(first, second) || reflect.DeepEqual(first, newAppetite(c, 2).next(20_000)) {
+	if reflect.DeepEqual(first, second) || reflect.DeepEqual(first, newPopularity(c, 2).next(20_000)) {
 		t.Error("another crowd asks for the same")
 	}
 	asked := map[string]int{}
@@ -98,7 +98,7 @@ func TestAppetiteIsZipfs(t *testing.T) {
 
 func TestFilmsAreAskedForInBlocks(t *testing.T) {
 	const size = 20<<20 + 5
-	a := newAppetite(&content{files: []file{{"film.mkv", size}}}, 1)
+	a := newPopularity(&content{files: []file{{"film.mkv", size}}}, 1)
 	for _, r := range a.next(1000) {
 		if !r.part || r.offset%chunk != 0 || r.length != min(chunk, size-r.offset) || r.length <= 0 {
 			t.Fatalf("%+v", r)
@@ -147,7 +147,7 @@ func TestLinesFall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newAppetite(c, 1)
+	a := newPopularity(c, 1)
 	filling, requests := a.next(2000), a.next(2000)
 	before := Lines{Ideal: 1e9}
 	for n := 1; n <= 4; n++ {

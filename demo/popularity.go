@@ -10,17 +10,17 @@ import (
 // counts in blocks, and so do caches.
 const chunk = 1 << 20
 
-// An appetite draws what the visitors of a fleet ask for: of the files in a fixed,
+// A popularity draws what the visitors of a fleet ask for: of the files in a fixed,
 // shuffled order the first ones most often, as Zipf's law has it.
-type appetite struct {
+type popularity struct {
 	rng    *rand.Rand
 	files  []file
 	weight []float64 // cumulative
 }
 
-// newAppetite depends on its arguments alone.
-func newAppetite(c *content, seed uint64) *appetite {
-	a := &appetite{rng: rand.New(rand.NewPCG(seed, 0xf1ee7))}
+// newPopularity depends on its arguments alone.
+func newPopularity(c *content, seed uint64) *popularity {
+	a := &popularity{rng: rand.New(rand.NewPCG(seed, 0xf1ee7))}
 	for _, f := range c.files {
 		if f.size > 0 && f.name != "_redirects" {
 			a.files = append(a.files, f)
@@ -36,7 +36,7 @@ func newAppetite(c *content, seed uint64) *appetite {
 }
 
 // next returns the next n requests.
-func (a *appetite) next(n int) []request {
+func (a *popularity) next(n int) []request {
 	list := make([]request, n)
 	for i := range list {
 		x := a.rng.Float64() * a.weight[len(a.weight)-1]
