@@ -19,7 +19,7 @@ const module = "github.com/shoal-cdn/shoal/"
 
 // arrows says which packages of this module the files in a folder may import,
 // besides those in the same folder and below it, and the vocabulary, which is for
-// everybody. A room that is not listed here may import nothing else.
+// everybody. A component that is not listed here may import nothing else.
 var arrows = map[string][]string{
 	".":      {"cli"},
 	"cli":    {"config", "edge", "demo", "admin", "admin/client", "ingest"},
@@ -28,14 +28,14 @@ var arrows = map[string][]string{
 	"demo":   {"admin/client"},
 }
 
-// vocabulary are small packages of types and functions that every room may import.
+// vocabulary are small packages of types and functions that every component may import.
 var vocabulary = []string{"block", "dag", "member", "metric", "pin/record", "printable", "problem", "task", "work"}
 
 // leaves says what the vocabulary itself may import of itself.
 var leaves = map[string][]string{"dag": {"block"}, "pin/record": {"dag", "problem"}}
 
-// Imports go one way: main, cli, edge, rooms, vocabulary. A room that needs another
-// room's work declares an interface of its own, and edge passes it in.
+// Imports go one way: main, cli, edge, components, vocabulary. A component that needs another
+// component's work declares an interface of its own, and edge passes it in.
 func TestImportArrows(t *testing.T) {
 	checked := 0
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -71,15 +71,15 @@ func TestImportArrows(t *testing.T) {
 }
 
 func allowed(folder, target string) bool {
-	room, _, _ := strings.Cut(folder, "/")
-	if target == room || strings.HasPrefix(target, room+"/") {
+	component, _, _ := strings.Cut(folder, "/")
+	if target == component || strings.HasPrefix(target, component+"/") {
 		return true
 	}
 	if slices.Contains(vocabulary, target) {
 		return !slices.Contains(vocabulary, folder) || slices.Contains(leaves[folder], target)
 	}
-	list := arrows[room]
-	return slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || room == "edge" && target == "config"
+	list := arrows[component]
+	return slices.Contains(list, target) || slices.Contains(list, "*") && target != "cli" && target != "config" || component == "edge" && target == "config"
 }
 
 // A block is either hashed or read back by the block store: nobody else may take bytes for

@@ -46,6 +46,6 @@
 // for the operator. What errors mean they say themselves;
 // see [problem.Of]. An error without one is 500 INTERNAL_SERVER_ERROR.
 //
-// The package knows the other rooms only as the functions in [Deps]. The package
+// The package knows the other components only by [Deps]. The package
 // client calls these endpoints.
 package admin

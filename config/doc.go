@@ -1,8 +1,8 @@
-// Package config turns what an operator wrote into settings that the rooms can
+// Package config turns what an operator wrote into settings that the components can
 // be built from.
 //
 // Settings come from four places, each over the one before: the defaults (which
-// are the rooms' own), the file (config.yaml), the environment (SHOAL_*), and
+// are the components' own), the file (config.yaml), the environment (SHOAL_*), and
 // the command line (--set key=value). All four go through one decoder, so that a
 // key, a value and an error look the same wherever they came from:
 //

@@ -18,7 +18,7 @@ import (
 )
 
 // Default returns the settings of an edge that nothing was configured for: the
-// defaults of its rooms. It serves what is added to it.
+// defaults of its components. It serves what is added to it.
 func Default() Config {
 	public, store, memory, operator := gateway.DefaultOptions(), blockstore.DefaultOptions(), cache.DefaultOptions(), admin.DefaultOptions()
 	pins := pin.DefaultOptions()

@@ -46,11 +46,11 @@ func (c *Config) Validate() error {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format: %q: expected text or json", c.Log.Format)
 	}
-	for _, room := range []interface{ Validate() error }{
+	for _, options := range []interface{ Validate() error }{
 		c.GatewayOptions(), c.CacheOptions(), c.StoreOptions(), c.OriginOptions(), c.NamesOptions(), c.AdminOptions(),
 		c.SwarmOptions(), c.AdmissionOptions(), c.PinOptions(), c.PinServiceOptions(),
 	} {
-		if err := room.Validate(); err != nil {
+		if err := options.Validate(); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-// Package edge builds one edge out of its rooms and runs it. It is the only place
+// Package edge builds one edge out of its components and runs it. It is the only place
 // that knows all of them; main, the demo and the tests use it alike.
 //
 // # The path of a request
@@ -28,6 +28,6 @@
 // # New settings
 //
 // [Edge.Reload] reads the settings again and puts in force what can be without a
-// restart. All rooms get ready first, which may fail and then changes nothing; then all
+// restart. All components get ready first, which may fail and then changes nothing; then all
 // take over, which cannot fail. Requests in flight finish as they began.
 package edge

@@ -38,7 +38,7 @@ import (
 type Build struct {
 	// Version is shown in metrics, statistics and the log.
 	Version string
-	// Log takes every room's lines.
+	// Log takes every component's lines.
 	Log *slog.Logger
 	// Load reads the settings again, from wherever they came; nil for an edge that
 	// cannot be reloaded.

@@ -10,7 +10,7 @@ import (
 )
 
 // Reload reads the settings again and puts in force what can be without a restart:
-// everything that [config.Live] tells of, at once. First every room checks and opens
+// everything that [config.Live] tells of, at once. First every component checks and opens
 // what it needs, and an error there changes nothing; then each takes over what it has
 // ready, and nothing of that can fail. Requests in flight finish as they began.
 // Settings that need a restart stay as they are, and the result names them. Calls wait
@@ -57,9 +57,9 @@ func (e *Edge) reload() (task.Reloaded, error) {
 	return result, nil
 }
 
-// replace has every room get ready for new settings, and then has all take them over.
+// replace has every component get ready for new settings, and then has all take them over.
 // Origins come before sites, so that a new site finds its content; the admin API
-// last, so that whoever asked for the reload is not shut out by half of one. A room
+// last, so that whoever asked for the reload is not shut out by half of one. A component
 // that learns to take new settings joins both halves: what can fail above the line,
 // what cannot below it. It returns the archives that were read again.
 func (e *Edge) replace(next *config.Config) (reopened []string, err error) {

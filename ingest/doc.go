@@ -38,7 +38,7 @@
 //
 // # Who may call it
 //
-// The admin API (admin/). All methods are safe for concurrent use. A room
+// The admin API (admin/). All methods are safe for concurrent use. A component
 // that wants less than an Ingester declares an interface of its own.
 //
 // # When it fails

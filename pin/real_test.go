@@ -23,7 +23,7 @@ import (
 	"github.com/shoal-cdn/shoal/pin/record"
 )
 
-// realFleet is a fleet of rooms with real lists, holders, databases and block stores,
+// realFleet is a fleet of edges with real lists, holders, databases and block stores,
 // over calls in memory.
 type realFleet struct {
 	t      testing.TB

@@ -23,7 +23,7 @@ import (
 	"github.com/shoal-cdn/shoal/work"
 )
 
-// world is a fleet of rooms in memory: a list that all of them share, holders that
+// world is a fleet of edges in memory: a list that all of them share, holders that
 // fetch from each other or from an origin, and calls that arrive while both ends are
 // there.
 type world struct {

@@ -24,7 +24,7 @@
 // State and protection are in two places, so their order matters. A root is pinned
 // only if its state says so, and the state comes after the commit. An owner counts
 // only if there is a state that wants it: at start all others whose names begin with
-// "pin/" are released, and owners of other rooms are left alone. An attempt that was
+// "pin/" are released, and owners of other packages are left alone. An attempt that was
 // cut off begins again; blocks that its owner holds already are known from the
 // store's own list, so nothing is held or fetched twice.
 //
@@ -61,6 +61,6 @@
 //
 // # Who may call it
 //
-// The room of pins, from any goroutine. Hold, Let and State never wait for a disk or
+// Package pin, from any goroutine. Hold, Let and State never wait for a disk or
 // a network.
 package hold

@@ -21,7 +21,7 @@ import (
 	"github.com/shoal-cdn/shoal/work"
 )
 
-// ownerPrefix begins the names of this room's owners in the store.
+// ownerPrefix begins the names of this package's owners in the store.
 const ownerPrefix = "pin/"
 
 // maxOrigins bounds how many origins are remembered for one root.

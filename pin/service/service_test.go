@@ -247,7 +247,7 @@ func TestBoundsOfAPin(t *testing.T) {
 	}
 }
 
-// What a room's delegates may not be sent as, is not sent.
+// What a view's delegates may not be sent as, is not sent.
 func TestDelegates(t *testing.T) {
 	s := newShelf()
 	w := open(t, s, nil)
