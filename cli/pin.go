@@ -91,7 +91,7 @@ func addPin(ctx context.Context, env Environment, edge *client.Client, target st
 	} else if !asJSON {
 		_, err = printf(env.Out, "id      %s\ncid     %s\nstatus  %s\n", pin.ID, pin.CID, pinSummary(pin))
 	}
-	if err == nil && pin.Status == "failed" {
+	if err == nil && pin.Status == record.Failed {
 		err = fmt.Errorf("pin %s failed: %s", pin.ID, pin.Info["reason"])
 	}
 	return err
