@@ -230,10 +230,10 @@ func (c *Cache) read(ctx context.Context, id cid.Cid) (*block.Verified, error) {
 	}
 }
 
-// settle tells whoever else asked for the block that a flight brought, and writes it to
+// store tells whoever else asked for the block that a flight brought, and writes it to
 // the disk if it belongs there: it is at home here, or is hot, or leads to others.
 // A write that fails fails no request.
-func (c *Cache) settle(ctx context.Context, f *flight) {
+func (c *Cache) store(ctx context.Context, f *flight) {
 	if f.src == block.Disk {
 		return
 	}

@@ -68,7 +68,7 @@ func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (*block.Verifie
 	if ctx.Err() != nil {
 		return nil, 0, ended(ctx, id)
 	}
-	b, f, err := c.board(ctx, id, p)
+	b, f, err := c.joinOrStart(ctx, id, p)
 	switch {
 	case err != nil:
 		return nil, 0, err
@@ -79,9 +79,9 @@ func (c *Cache) join(ctx context.Context, id cid.Cid, p purpose) (*block.Verifie
 	return f.wait(ctx, id)
 }
 
-// board joins the flight or starts one. It looks into the memory once more: between
-// the caller's own look and now a flight may have landed.
-func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verified, *flight, error) {
+// joinOrStart joins the flight or starts one. It looks into the memory once more: between
+// the caller's own look and now a flight may have ended.
+func (c *Cache) joinOrStart(ctx context.Context, id cid.Cid, p purpose) (*block.Verified, *flight, error) {
 	key := flightKey{block.Key(id), p.fill}
 	sh := c.shardOf(key.key)
 	sh.mu.Lock()
@@ -95,7 +95,7 @@ func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verifi
 	if f := sh.flights[key]; f != nil {
 		f.waiters++
 		f.keep, f.near = f.keep || p.keep, f.near || p.near
-		if f.landed() && f.keep {
+		if f.finished() && f.keep {
 			sh.keep(f.b) // it may have made room for others already
 		}
 		c.joined.Add(1)
@@ -107,14 +107,14 @@ func (c *Cache) board(ctx context.Context, id cid.Cid, p purpose) (*block.Verifi
 	f := &flight{id: id, flightKey: key, shard: sh, cancel: cancel, waiters: 1, keep: p.keep, near: p.near, done: make(chan struct{})}
 	sh.flights[key] = f
 	c.flights.Add(1)
-	go c.fly(fctx, f)
+	go c.run(fctx, f)
 	return nil, f, nil
 }
 
-// fly fetches the block and lands the flight, whatever the layers below do. Those who
+// run fetches the block and ends the flight, whatever the layers below do. Those who
 // wait get the block before it is written to the disk, and those who come meanwhile
 // find it in the flight.
-func (c *Cache) fly(ctx context.Context, f *flight) {
+func (c *Cache) run(ctx context.Context, f *flight) {
 	defer c.flights.Done()
 	defer f.cancel()
 	stop := context.AfterFunc(c.life, f.cancel)
@@ -122,9 +122,9 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	ctx, end := c.quota.Begin(ctx)
 	defer end()
 	defer f.taken()
-	defer f.leaveTable()
+	defer f.remove()
 	func() {
-		defer f.land()
+		defer f.finish()
 		// Overwritten unless the next layer ends this goroutine (runtime.Goexit).
 		f.err = fmt.Errorf("fetch block %s: the fetch ended without an answer", f.id)
 		defer func() {
@@ -138,7 +138,7 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 		}
 	}()
 	if f.err == nil {
-		c.settle(context.WithoutCancel(ctx), f)
+		c.store(context.WithoutCancel(ctx), f)
 	}
 }
 
@@ -155,9 +155,9 @@ func (f *flight) check() error {
 	return nil
 }
 
-// land keeps the block in memory, unless it was purged or everyone left meanwhile, and
+// finish keeps the block in memory, unless it was purged or everyone left meanwhile, and
 // wakes everyone who waits. A failed flight takes nobody on from now on.
-func (f *flight) land() {
+func (f *flight) finish() {
 	sh := f.shard
 	sh.mu.Lock()
 	if sh.flights[f.flightKey] == f {
@@ -171,8 +171,8 @@ func (f *flight) land() {
 	close(f.done)
 }
 
-// landed reports whether the fetch has ended.
-func (f *flight) landed() bool {
+// finished reports whether the fetch has ended.
+func (f *flight) finished() bool {
 	select {
 	case <-f.done:
 		return true
@@ -181,8 +181,8 @@ func (f *flight) landed() bool {
 	}
 }
 
-// leaveTable takes the flight off the table, now that the block is where it belongs.
-func (f *flight) leaveTable() {
+// remove takes the flight off the table, now that the block is where it belongs.
+func (f *flight) remove() {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 	if f.shard.flights[f.flightKey] == f {
@@ -247,7 +247,7 @@ func (f *flight) leave() {
 	if f.waiters == 0 && f.nobody != nil {
 		close(f.nobody)
 	}
-	if f.waiters > 0 || f.landed() {
+	if f.waiters > 0 || f.finished() {
 		return // somebody wants it, or it is only being written
 	}
 	if sh.flights[f.flightKey] == f {

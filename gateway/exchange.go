@@ -51,8 +51,8 @@ func exchangeOf(r *http.Request) *exchange {
 	return x
 }
 
-// attend has next answer the request that x is about.
-func (g *Gateway) attend(w http.ResponseWriter, r *http.Request, x *exchange, next http.HandlerFunc) {
+// handle has next answer the request that x is about.
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, next http.HandlerFunc) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), g.opts.RequestTimeout)
 	defer cancel()
 	x.reads = g.source.Begin(x.start)

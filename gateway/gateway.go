@@ -171,7 +171,7 @@ func (g *Gateway) observe(sites *siteTable) func(http.Handler) http.Handler {
 				start: time.Now(), label: labelOther, sites: sites, host: r.Host, uri: r.RequestURI,
 				plain: isPlain(r), moves: g.moves.Load(), generation: g.hot.Generation(),
 			}
-			g.attend(w, r, x, next.ServeHTTP)
+			g.handle(w, r, x, next.ServeHTTP)
 		})
 	}
 }

@@ -31,7 +31,7 @@
 //
 // # A visitor's miss
 //
-// The edge that lacks a block (pursuit, in get.go) finds its homes among the members
+// The edge that lacks a block (lookup, in get.go) finds its homes among the members
 // that are there and sends a WANT-BLOCK straight to the first. Then:
 //
 //  1. The block comes. It was verified when it arrived.

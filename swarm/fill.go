@@ -59,14 +59,14 @@ func (s *Swarm) fillsOf(c cid.Cid) (list []*fill) {
 	return list
 }
 
-// rescue gets a block whose homes cannot be reached. Only so many at once: a fleet
+// fallback gets a block whose homes cannot be reached. Only so many at once: a fleet
 // that has fallen apart should not fall on its origin.
-func (s *Swarm) rescue(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
-	if err := s.rescues.Acquire(ctx, 1); err != nil {
+func (s *Swarm) fallback(ctx context.Context, c cid.Cid) (*block.Verified, block.Source, error) {
+	if err := s.fallbacks.Acquire(ctx, 1); err != nil {
 		return nil, block.Origin, ended(ctx, c, "wait for a turn at the origin")
 	}
-	defer s.rescues.Release(1)
-	s.metrics.rescues.Inc()
+	defer s.fallbacks.Release(1)
+	s.metrics.fallbacks.Inc()
 	return s.local.Fill(ctx, c)
 }
 

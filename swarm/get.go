@@ -27,23 +27,23 @@ func (s *Swarm) Get(ctx context.Context, c cid.Cid) (*block.Verified, block.Sour
 	defer cancel()
 	v := s.view.Load()
 	if len(v.ring.Members()) == 0 {
-		return s.rescue(ctx, c)
+		return s.fallback(ctx, c)
 	}
 	hs := s.homesOf(v, c)
 	if hs[0].self {
 		return s.local.Fill(ctx, c)
 	}
-	p := &pursuit{s: s, ctx: ctx, cid: c, homes: hs, heard: make(chan reply, maxReplies), verdicts: make(chan judged, maxReplies)}
+	p := &lookup{s: s, ctx: ctx, cid: c, homes: hs, heard: make(chan reply, maxReplies), verdicts: make(chan judged, maxReplies)}
 	defer p.cancelAll()
 	return p.run()
 }
 
-// maxReplies is how many replies a pursuit can get: one from each home, one to the
+// maxReplies is how many replies a lookup can get: one from each home, one to the
 // hedge, one to the want that follows a HAVE, and what this edge itself found.
 const maxReplies = homes + 3
 
-// pursuit is one Get: who was asked and what they said.
-type pursuit struct {
+// lookup is one Get: who was asked and what they said.
+type lookup struct {
 	s     *Swarm
 	ctx   context.Context
 	cid   cid.Cid
@@ -90,7 +90,7 @@ type reply struct {
 	err    error
 }
 
-func (p *pursuit) run() (*block.Verified, block.Source, error) {
+func (p *lookup) run() (*block.Verified, block.Source, error) {
 	timer := time.NewTimer(p.s.opts.ProbeAfter)
 	defer timer.Stop()
 	var changed <-chan struct{}
@@ -124,7 +124,7 @@ func (p *pursuit) run() (*block.Verified, block.Source, error) {
 
 // advance asks the next home for the block. It reports false if there is none but
 // those that are asked last.
-func (p *pursuit) advance() bool {
+func (p *lookup) advance() bool {
 	for p.next < len(p.homes) && !p.homes[p.next].last {
 		h := p.homes[p.next]
 		p.next++
@@ -140,14 +140,14 @@ func (p *pursuit) advance() bool {
 	return false
 }
 
-func (p *pursuit) ask(h home, kind bitswap.Kind) {
+func (p *lookup) ask(h home, kind bitswap.Kind) {
 	a := &asked{home: h, kind: kind, at: time.Now()}
 	p.asked = append(p.asked, a)
 	a.ask = p.s.exchange.Ask(h.id, p.cid, kind, func(r bitswap.Reply) { p.heard <- reply{from: a, Reply: r} })
 }
 
 // fill has this edge fetch the block.
-func (p *pursuit) fill(h home, get func(context.Context, cid.Cid) (*block.Verified, block.Source, error)) {
+func (p *lookup) fill(h home, get func(context.Context, cid.Cid) (*block.Verified, block.Source, error)) {
 	a := &asked{home: h, at: time.Now()}
 	p.asked = append(p.asked, a)
 	if !p.s.run(func() {
@@ -159,12 +159,12 @@ func (p *pursuit) fill(h home, get func(context.Context, cid.Cid) (*block.Verifi
 }
 
 // idle reports whether nobody is left of whom the block can be expected.
-func (p *pursuit) idle() bool {
+func (p *lookup) idle() bool {
 	return !slices.ContainsFunc(p.asked, func(a *asked) bool { return !a.done && !a.failed })
 }
 
 // take deals with a reply. over says that it is the block.
-func (p *pursuit) take(r reply) (b *block.Verified, src block.Source, over bool) {
+func (p *lookup) take(r reply) (b *block.Verified, src block.Source, over bool) {
 	a := r.from
 	a.done = true
 	switch {
@@ -197,7 +197,7 @@ func (p *pursuit) take(r reply) (b *block.Verified, src block.Source, over bool)
 
 // convict turns to the next home if a sibling does nothing about a want. What was asked
 // of it stays asked.
-func (p *pursuit) convict(v judged) {
+func (p *lookup) convict(v judged) {
 	a := v.on
 	if a.inquiring = false; v.working || a.done || a.failed {
 		return
@@ -207,7 +207,7 @@ func (p *pursuit) convict(v judged) {
 }
 
 // pass expects nothing of a sibling any more.
-func (p *pursuit) pass(a *asked) {
+func (p *lookup) pass(a *asked) {
 	a.failed = true
 	if p.advance() {
 		p.s.metrics.hedges.Inc()
@@ -216,7 +216,7 @@ func (p *pursuit) pass(a *asked) {
 
 // route asks the next home if those that were asked are not there any more, or have
 // taken too long. What was asked of them stays asked: they may only have been slow.
-func (p *pursuit) route() {
+func (p *lookup) route() {
 	for _, a := range p.asked {
 		switch {
 		case a.done || a.failed:
@@ -233,7 +233,7 @@ func (p *pursuit) route() {
 
 // silence looks after homes that have not answered, and returns when to look
 // again. A home that shows signs of life is waiting for the origin, as a rule.
-func (p *pursuit) silence() time.Duration {
+func (p *lookup) silence() time.Duration {
 	now := time.Now()
 	wait := p.s.opts.HedgeMax
 	for _, a := range p.asked {
@@ -264,7 +264,7 @@ func (p *pursuit) silence() time.Duration {
 
 // hedge asks the next home, once, whether it happens to have the block. That
 // causes no fetch, so it costs one small message when the first home is only slow.
-func (p *pursuit) hedge() {
+func (p *lookup) hedge() {
 	if p.hedged {
 		return
 	}
@@ -283,7 +283,7 @@ func (p *pursuit) hedge() {
 }
 
 // inquire asks a sibling what it does about a want, and every second again.
-func (p *pursuit) inquire(a *asked, now time.Time) {
+func (p *lookup) inquire(a *asked, now time.Time) {
 	if a.failed || a.inquiring || now.Sub(a.inquired) < p.s.opts.ResendAfter {
 		return
 	}
@@ -295,7 +295,7 @@ func (p *pursuit) inquire(a *asked, now time.Time) {
 	a.inquiring = p.s.inquire(p.ctx, a.id, p.cid, a.at, func(working bool) { p.verdicts <- judged{a, working} })
 }
 
-func (p *pursuit) cancelAll() {
+func (p *lookup) cancelAll() {
 	for _, a := range p.asked {
 		if !a.done && a.ask != nil {
 			a.ask.Cancel()
@@ -307,7 +307,7 @@ func (p *pursuit) cancelAll() {
 // delivered lately are asked now, and if nobody has looked for the block, this edge asks
 // the origin: if edges disagree about the homes, or all of those are out of order, the
 // visitor need not suffer. over says that there is nothing left to try.
-func (p *pursuit) lastResort() (over bool, err error) {
+func (p *lookup) lastResort() (over bool, err error) {
 	if len(p.denied) > 0 && (p.err == nil || ipld.IsNotFound(p.err)) {
 		if err := p.s.reasons(p.ctx, p.denied, p.cid); err != nil {
 			p.err = err
@@ -318,7 +318,7 @@ func (p *pursuit) lastResort() (over bool, err error) {
 	}
 	p.last = true
 	if p.err == nil {
-		p.fill(home{name: "the origin", self: true}, p.s.rescue)
+		p.fill(home{name: "the origin", self: true}, p.s.fallback)
 	}
 	for ; p.next < len(p.homes); p.next++ {
 		if h := p.homes[p.next]; h.last && p.s.answers(h.id) {
@@ -329,7 +329,7 @@ func (p *pursuit) lastResort() (over bool, err error) {
 }
 
 // gaveUp returns why the block cannot be had.
-func (p *pursuit) gaveUp() error {
+func (p *lookup) gaveUp() error {
 	if p.err != nil {
 		return p.err
 	}
@@ -343,7 +343,7 @@ func (p *pursuit) gaveUp() error {
 }
 
 // ended says that the context has ended, and whom that was waiting for.
-func (p *pursuit) ended() error {
+func (p *lookup) ended() error {
 	var waiting []string
 	for _, a := range p.asked {
 		if !a.done {

@@ -6,7 +6,7 @@ type metrics struct {
 	fills      *prometheus.CounterVec
 	hedges     prometheus.Counter
 	giveups    prometheus.Counter
-	rescues    prometheus.Counter
+	fallbacks  prometheus.Counter
 	adopted    prometheus.Counter
 	detours    prometheus.Counter
 	unanswered *prometheus.CounterVec
@@ -26,11 +26,11 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 			Name: "shoal_swarm_fills_total",
 			Help: "Blocks at home here that were looked for, by outcome: disk, sibling, origin, not_found, failed, cancelled.",
 		}, []string{"outcome"}),
-		hedges:  counter("shoal_swarm_hedges_total", "Fetches in which another home was asked because the first one was silent."),
-		giveups: counter("shoal_swarm_giveups_total", "Fetches that ended before a sibling had answered."),
-		rescues: counter("shoal_swarm_rescues_total", "Blocks at home elsewhere that were fetched here because no home could be reached."),
-		adopted: counter("shoal_swarm_adopted_total", "Blocks taken over from siblings that were leaving."),
-		detours: counter("shoal_swarm_origin_detours_total", "Blocks at home here that siblings gave because this edge's own origins failed, denied or were silent."),
+		hedges:    counter("shoal_swarm_hedges_total", "Fetches in which another home was asked because the first one was silent."),
+		giveups:   counter("shoal_swarm_giveups_total", "Fetches that ended before a sibling had answered."),
+		fallbacks: counter("shoal_swarm_rescues_total", "Blocks at home elsewhere that were fetched here because no home could be reached."),
+		adopted:   counter("shoal_swarm_adopted_total", "Blocks taken over from siblings that were leaving."),
+		detours:   counter("shoal_swarm_origin_detours_total", "Blocks at home here that siblings gave because this edge's own origins failed, denied or were silent."),
 		unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shoal_swarm_unanswered_wants_total",
 			Help: "Wants that a sibling did nothing about although it answers pings, by sibling.",
@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, s *Swarm) (*metrics, error) {
 		return m, nil
 	}
 	all := append(gauges(s),
-		m.fills, m.hedges, m.giveups, m.rescues, m.adopted, m.detours, m.unanswered, m.latency, m.zoneBytes, m.relayed, s.library)
+		m.fills, m.hedges, m.giveups, m.fallbacks, m.adopted, m.detours, m.unanswered, m.latency, m.zoneBytes, m.relayed, s.library)
 	for i, c := range all {
 		if err := reg.Register(c); err != nil {
 			for _, done := range all[:i] {

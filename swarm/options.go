@@ -59,9 +59,9 @@ type Options struct {
 	// ErrorMemory is how long a home that could not get a block says so without
 	// trying again.
 	ErrorMemory time.Duration
-	// Rescues is how many blocks that are at home elsewhere this edge fetches from
+	// Fallbacks is how many blocks that are at home elsewhere this edge fetches from
 	// the origin at once when none of their homes can be reached.
-	Rescues int
+	Fallbacks int
 	// HandOver is how many bytes of the blocks that were asked for last are handed over
 	// to other edges by Drain; 0 for none.
 	HandOver int64
@@ -83,7 +83,7 @@ func DefaultOptions() Options {
 		ResendAfter:  time.Second,
 		FetchTimeout: time.Minute,
 		ErrorMemory:  2 * time.Second,
-		Rescues:      16,
+		Fallbacks:    16,
 		HandOver:     256 << 20,
 		Members:      members.DefaultOptions(),
 		Bitswap:      bitswap.DefaultOptions(),
@@ -161,8 +161,8 @@ func (o Options) checkNumbers() error {
 	if o.HandOver < 0 {
 		return fmt.Errorf("swarm: HandOver: %d: expected a number of bytes, or 0 to hand over nothing", o.HandOver)
 	}
-	if o.Rescues < 1 {
-		return fmt.Errorf("swarm: Rescues: %d: expected at least 1", o.Rescues)
+	if o.Fallbacks < 1 {
+		return fmt.Errorf("swarm: Fallbacks: %d: expected at least 1", o.Fallbacks)
 	}
 	for _, d := range []struct {
 		name  string

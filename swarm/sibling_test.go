@@ -326,7 +326,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"Allow[0]":     func(o *Options) { o.Allow = []string{"12D3"} },
 		"Zone":         func(o *Options) { o.Zone = "a\x1b[2J" },
 		"DiskBytes":    func(o *Options) { o.DiskBytes = -1 },
-		"Rescues":      func(o *Options) { o.Rescues = 0 },
+		"Fallbacks":    func(o *Options) { o.Fallbacks = 0 },
 		"ProbeAfter":   func(o *Options) { o.ProbeAfter = 0 },
 		"FetchTimeout": func(o *Options) { o.FetchTimeout = -1 },
 		"LostAfter":    func(o *Options) { o.Members.LostAfter = 0 },

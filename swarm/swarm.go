@@ -82,18 +82,18 @@ type Swarm struct {
 	metrics *metrics
 	library *prometheus.Registry // libp2p's own metrics, which it never takes back
 
-	host     host.Host
-	exchange *bitswap.Exchange
-	fleet    *members.Fleet // nil: this edge stands alone
-	guests   map[peer.ID]bool
-	rescues  *semaphore.Weighted
-	recent   *recent
-	uses     *uses
-	load     *placement.Load
-	denials  *denials
-	health   health
-	view     atomic.Pointer[view]
-	calls    map[string]Handler // fixed by Start
+	host      host.Host
+	exchange  *bitswap.Exchange
+	fleet     *members.Fleet // nil: this edge stands alone
+	guests    map[peer.ID]bool
+	fallbacks *semaphore.Weighted
+	recent    *recent
+	uses      *uses
+	load      *placement.Load
+	denials   *denials
+	health    health
+	view      atomic.Pointer[view]
+	calls     map[string]Handler // fixed by Start
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -121,7 +121,7 @@ func New(opts Options, cfg Config) (*Swarm, error) {
 	}
 	s := &Swarm{
 		opts: opts, local: cfg.Local, log: cfg.Log, guests: p.allow,
-		rescues: semaphore.NewWeighted(int64(opts.Rescues)), recent: &recent{}, uses: newUses(), load: placement.NewLoad(), denials: newDenials(), news: news{due: map[string][]string{}},
+		fallbacks: semaphore.NewWeighted(int64(opts.Fallbacks)), recent: &recent{}, uses: newUses(), load: placement.NewLoad(), denials: newDenials(), news: news{due: map[string][]string{}},
 		fills: map[fillKey]*fill{}, failures: newFailures(opts.ErrorMemory),
 		sources: map[peer.ID]int{}, siblings: map[peer.ID]*sibling{},
 		library: prometheus.NewRegistry(), calls: map[string]Handler{}, joined: make(chan struct{}),
