@@ -121,9 +121,10 @@ func New(opts Options, cfg Config) (*Holder, error) {
 // begins the checks in the background. It is called once.
 func (h *Holder) Start() {
 	h.running.Add(4)
-	go h.schedule()
+	swept := make(chan struct{}) // closed when it is known what has lost its protection
+	go h.schedule(swept)
 	go h.letGo()
-	go h.verifyAll()
+	go h.verifyAll(swept)
 	go h.heedLosses()
 }
 

@@ -57,9 +57,10 @@ func (h *Holder) unplan(e *entry) {
 }
 
 // schedule begins attempts as they become due and as there are places.
-func (h *Holder) schedule() {
+func (h *Holder) schedule(swept chan<- struct{}) {
 	defer h.running.Done()
 	h.sweep()
+	close(swept)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

@@ -250,8 +250,13 @@ func (c *checking) After(ctx context.Context, v dag.Visited) error {
 // verifyAll checks what is pinned in the background, one after the other: first
 // whether the store still has every block, which reads no block, then each once in
 // Options.VerifyEvery.
-func (h *Holder) verifyAll() {
+func (h *Holder) verifyAll(swept <-chan struct{}) {
 	defer h.running.Done()
+	select {
+	case <-swept: // who is being checked would be passed over
+	case <-h.ctx.Done():
+		return
+	}
 	for _, root := range h.pinnedBefore(time.Time{}) {
 		h.checkPresence(root)
 	}
